@@ -1,0 +1,43 @@
+# Two commands set everything up on a machine with Python 3.11+, git and make:
+#   make demo    the main job, end to end, on generated borrowers
+#   make test    the tests
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check example-berka lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Assent needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(READY)  ## create the environment from the hashed lock file
+
+demo: $(READY)  ## the whole line on generated borrowers, with a transcript
+	$(BIN)/assent demo
+
+test: $(READY)  ## the tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(READY)  ## formatting, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+example-berka: $(READY)  ## real bank data: consent, ingest, publish, train, withdraw, train again
+	$(BIN)/python examples/berka/run.py
+
+lock:  ## pin the dependencies anew (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --generate-hashes --custom-compile-command "make lock" --upgrade -o requirements.lock
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .assent-demo .assent-demo.keys

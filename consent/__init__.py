@@ -1,0 +1,1 @@
+"""Who agreed to what, and the proof of it. Knows neither Feast nor pandas."""

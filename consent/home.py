@@ -1,0 +1,192 @@
+"""One directory for everything of one lender, and the keys beside it.
+
+=================  =============================================================================
+assent.toml        settings
+ledger.db          the consent ledger
+directory.db       customer number -> subject key
+keys.db            the subjects' data keys, sealed under the keyring's epoch key
+vault/             sealed history of consented records, by source
+quarantine/        sealed records that failed validation
+tables/            published feature tables, encrypted, by definition version
+receipts/          what each training fetch used
+runs/              job reports, counts only
+feast/             one Feast configuration per purpose, the registry and the online store
+=================  =============================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from consent.datakeys import DataKeys
+from consent.directory import Directory
+from consent.errors import ConfigError, Conflict, Unavailable
+from consent.files import write_atomically
+from consent.keyring import Keyring
+from consent.ledger import Ledger
+from consent.timeline import Gate
+
+FORMAT = 1
+CONFIG_FILE = "assent.toml"
+_DIRECTORIES = ("vault", "quarantine", "tables", "receipts", "runs", "feast")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `assent.toml` says.
+
+    Attributes:
+        origin: name of the consent log, signed into every checkpoint.
+        currency: ISO 4217 code of every amount in this home.
+        reject_above: share of bad rows above which a batch is rejected whole.
+    """
+
+    origin: str
+    currency: str = "CNY"
+    reject_above: float = 0.05
+
+
+class Home:
+    """Opens the stores of one home. Make one with `Home.create`."""
+
+    def __init__(self, root: Path, keys: Path, settings: Settings) -> None:
+        self.root = root
+        self.keys = keys
+        self.settings = settings
+
+    @classmethod
+    def create(cls, root: Path, *, keys: Path | None = None, currency: str = "CNY") -> Home:
+        """A new home with its keys, ledger and directory; nothing is visible until all of it is there.
+
+        Raises:
+            Conflict: there is a home, or something else, already.
+            ConfigError: the keys would lie inside the home.
+        """
+        root = root.absolute()
+        keys = (keys or keys_beside(root)).absolute()
+        if root.resolve() in (keys.resolve(), *keys.resolve().parents):
+            raise ConfigError(
+                "the keys would lie inside the home, and so in its backups",
+                remedy="Name a directory elsewhere with --keys.",
+            )
+        _require_currency(currency)
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise Conflict("the home exists and is not empty", remedy="Use it, or name another with --home.")
+        keyring = Keyring.open(keys) if keys.is_dir() and any(keys.iterdir()) else Keyring.create(keys)
+        settings = Settings(origin=f"assent/{secrets.token_hex(8)}", currency=currency)
+        partial = root.with_name(f"{root.name}.partial-{secrets.token_hex(4)}")
+        partial.mkdir(mode=0o700, parents=True)
+        try:
+            _furnish(partial, keyring, settings)
+            if root.exists():
+                root.rmdir()
+            partial.rename(root)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return cls(root, keys, settings)
+
+    @classmethod
+    def open(cls, root: Path, *, keys: Path | None = None) -> Home:
+        """The home at `root`; its keys are beside it, or where ``ASSENT_KEYS`` says.
+
+        Raises:
+            Unavailable: there is none.
+            ConfigError: its settings cannot be understood.
+        """
+        root = root.absolute()
+        try:
+            text = (root / CONFIG_FILE).read_text(encoding="utf-8")
+        except OSError:
+            raise Unavailable(
+                "there is no Assent home here", remedy="Run `assent init`, or check --home."
+            ) from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{CONFIG_FILE} is not text", remedy="Mend it or restore it.") from None
+        named = os.environ.get("ASSENT_KEYS")
+        return cls(
+            root, keys or (Path(named).absolute() if named else keys_beside(root)), _parse_settings(text)
+        )
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keyring."""
+        return Keyring.open(self.keys)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The consent ledger."""
+        return Ledger.open(self.root / "ledger.db", self.keyring.log_signer(self.settings.origin))
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The ledger's rules for whole tables."""
+        return Gate(self.ledger)
+
+    @cached_property
+    def directory(self) -> Directory:
+        """The subject directory."""
+        return Directory.open(self.root / "directory.db", self.keyring.secret("directory"))
+
+    @cached_property
+    def data_keys(self) -> DataKeys:
+        """The subjects' data keys."""
+        return DataKeys.open(self.root / "keys.db", self.keyring)
+
+    def path(self, *parts: str) -> Path:
+        """A path under the home."""
+        return self.root.joinpath(*parts)
+
+
+def keys_beside(root: Path) -> Path:
+    """Where a home's keys are unless something else is said."""
+    return root.with_name(root.name + ".keys")
+
+
+def _furnish(place: Path, keyring: Keyring, settings: Settings) -> None:
+    for name in _DIRECTORIES:
+        (place / name).mkdir(mode=0o700)
+    Ledger.create(place / "ledger.db", keyring.log_signer(settings.origin)).close()
+    Directory.create(place / "directory.db", keyring.secret("directory")).close()
+    DataKeys.create(place / "keys.db", keyring).close()
+    write_atomically(place / CONFIG_FILE, _format_settings(settings).encode())
+
+
+def _require_currency(currency: object) -> str:
+    if not isinstance(currency, str) or re.fullmatch("[A-Z]{3}", currency) is None:
+        raise ConfigError("the currency is no ISO 4217 code", remedy="Write it like CNY or INR.")
+    return currency
+
+
+def _format_settings(settings: Settings) -> str:
+    return (
+        "# Assent home. Keys are not here; they lie beside this directory or where ASSENT_KEYS says.\n"
+        f"format = {FORMAT}\n"
+        f'origin = "{settings.origin}"\n'
+        f'currency = "{settings.currency}"\n'
+        f"reject_above = {settings.reject_above}\n"
+    )
+
+
+def _parse_settings(text: str) -> Settings:
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise ConfigError(f"{CONFIG_FILE} is not valid TOML", remedy="Mend it or restore it.") from None
+    known = {"format", "origin", "currency", "reject_above"}
+    if raw.get("format") != FORMAT or not isinstance(raw.get("origin"), str) or set(raw) - known:
+        raise ConfigError(
+            f"{CONFIG_FILE} is not of format {FORMAT}, or has settings nobody knows",
+            remedy=f"It may hold: {', '.join(sorted(known))}.",
+        )
+    reject_above = raw.get("reject_above", 0.05)
+    if not isinstance(reject_above, int | float) or not 0 <= reject_above <= 1:
+        raise ConfigError("reject_above is not a share from 0 to 1", remedy=f"Mend {CONFIG_FILE}.")
+    return Settings(raw["origin"], _require_currency(raw.get("currency", "CNY")), float(reject_above))

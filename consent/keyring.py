@@ -1,0 +1,123 @@
+"""The local keyring: the few keys everything else hangs on, in a directory beside the home, never inside it.
+
+Holds the log's signing key, one root secret for derived keys, and the epoch keys that wrap subjects' data keys.
+An epoch key must never be in a backup: destroying it is what makes an erased person's data keys, in every copy
+of the key table, unreadable.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consent.errors import ConfigError, Conflict, EvidenceError, Unavailable
+from consent.notes import Signer
+from consent.sealing import KEY_BYTES, bind, derive_key, new_key, seal, unseal
+
+_LOG_KEY = "log.key"
+_ROOT = "root.key"
+_EPOCH = "epoch-{:06d}.key"
+
+
+class Keyring:
+    """Keys in files of mode 0600 in a directory of mode 0700.
+
+    Open with `Keyring.open`; make one with `Keyring.create`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def create(cls, path: Path) -> Keyring:
+        """A new keyring.
+
+        Raises:
+            Conflict: there is one already; keys are never overwritten.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise Conflict(
+                "a keyring exists here", remedy="Name another place with --keys, or keep using it."
+            )
+        # A keyring is whole or not there; a directory made for it, perhaps a mount, is filled as it is.
+        place = path if path.exists() else path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.chmod(0o700)
+        for name in (_LOG_KEY, _ROOT, _EPOCH.format(1)):
+            _write_secret(place / name, new_key())
+        if place != path:
+            place.rename(path)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> Keyring:
+        """The keyring at `path`.
+
+        Raises:
+            Unavailable: there is none.
+            ConfigError: others on this machine could read it.
+        """
+        if not path.is_dir():
+            raise Unavailable("the keyring cannot be found", remedy="Mount it, or name it in ASSENT_KEYS.")
+        for file in (path, *path.iterdir()):
+            if stat.S_IMODE(file.stat().st_mode) & 0o077:
+                raise ConfigError(
+                    "the keyring can be read by other users of this machine",
+                    remedy="Run chmod -R go-rwx on the keyring directory.",
+                )
+        return cls(path)
+
+    def log_signer(self, origin: str) -> Signer:
+        """The key that signs the ledger's checkpoints, under the log's name."""
+        return Signer(origin, Ed25519PrivateKey.from_private_bytes(self._read(_LOG_KEY)))
+
+    def secret(self, use: str) -> bytes:
+        """A 32-byte key derived for one use ("directory", "tables", ...)."""
+        return derive_key(self._root, use)
+
+    @cached_property
+    def _root(self) -> bytes:
+        return self._read(_ROOT)
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch key that wraps from now on."""
+        epochs = sorted(int(p.stem.removeprefix("epoch-")) for p in self._path.glob("epoch-*.key"))
+        if not epochs:
+            raise Unavailable("the keyring has no epoch key", remedy="Restore the keyring.")
+        return epochs[-1]
+
+    def wrap(self, plaintext: bytes, *, epoch: int, aad: bytes) -> bytes:
+        """Seal key material under an epoch key."""
+        return seal(self._read(_EPOCH.format(epoch)), plaintext, bind(b"epoch", str(epoch).encode(), aad))
+
+    def unwrap(self, blob: bytes, *, epoch: int, aad: bytes) -> bytes:
+        """Inverse of `wrap`.
+
+        Raises:
+            Unavailable: the epoch key is gone.
+            EvidenceError: the blob was changed.
+        """
+        return unseal(self._read(_EPOCH.format(epoch)), blob, bind(b"epoch", str(epoch).encode(), aad))
+
+    def _read(self, name: str) -> bytes:
+        try:
+            key = (self._path / name).read_bytes()
+        except OSError:
+            raise Unavailable(f"the key {name} cannot be read", remedy="Restore the keyring.") from None
+        if len(key) != KEY_BYTES:
+            raise EvidenceError(f"the key {name} is damaged", remedy="Restore the keyring.")
+        return key
+
+
+def _write_secret(path: Path, key: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())

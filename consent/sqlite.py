@@ -1,0 +1,67 @@
+"""How every SQLite file of a home is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from consent.errors import EvidenceError, Unavailable
+
+
+def open_sqlite(path: Path) -> sa.Engine:
+    """An engine whose write transactions take the lock at once and whose commits survive a power cut."""
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": 30, "isolation_level": None},
+        hide_parameters=True,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # FULL always: with NORMAL a power cut can drop entries that a signed checkpoint already covers.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        write = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: sa.Engine, what: str, *, write: bool = False) -> Iterator[sa.Connection]:
+    """One transaction; what goes wrong in the database is told without quoting it.
+
+    Raises:
+        Unavailable: the file is locked or cannot be read.
+        EvidenceError: the file is damaged, or a guard of the ledger refused.
+    """
+    try:
+        with engine.connect().execution_options(write=write) as connection, connection.begin():
+            yield connection
+    except sa.exc.TimeoutError:
+        raise _unavailable(f"{what} is busy") from None
+    except sa.exc.OperationalError as error:
+        told = str(error.orig)  # quotes what it could not decode: never shown
+        if "decode" in told:
+            raise _damaged(what, error) from None
+        raise _unavailable(f"{what} is busy" if "locked" in told else f"{what} cannot be used") from None
+    except sa.exc.DatabaseError as error:
+        raise _damaged(what, error) from None
+
+
+def _unavailable(message: str) -> Unavailable:
+    return Unavailable(message, remedy="Try again; nothing was decided, so nothing was allowed.")
+
+
+def _damaged(what: str, error: sa.exc.DatabaseError) -> EvidenceError:
+    return EvidenceError(
+        f"{what} is damaged ({type(error.orig).__name__})",
+        remedy="Stop, keep the file, and restore a copy that a held checkpoint verifies.",
+    )
