@@ -1,0 +1,1 @@
+"""Is this table fit for its purpose? The only room that imports Great Expectations."""
