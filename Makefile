@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check example-berka lock clean
+.PHONY: help install demo test check example-berka bench-line lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ demo: $(READY)  ## the whole line on generated borrowers, with a transcript
 	$(BIN)/assent demo
 
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## formatting, lint, types, architecture
 	$(BIN)/ruff format --check .
@@ -35,6 +35,9 @@ check: $(READY)  ## formatting, lint, types, architecture
 
 example-berka: $(READY)  ## real bank data: consent, ingest, publish, train, withdraw, train again
 	$(BIN)/python examples/berka/run.py
+
+bench-line: $(READY)  ## the whole line beside plain DuckDB
+	$(BIN)/python benchmarks/bench_line.py
 
 lock:  ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --generate-hashes --custom-compile-command "make lock" --upgrade -o requirements.lock

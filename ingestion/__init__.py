@@ -1,0 +1,1 @@
+"""Consented data in; sealed history and published feature tables out."""

@@ -1,0 +1,261 @@
+"""Features from the vault: unseal, compute, publish as a new data version of each definition.
+
+A version is computed from the records of people of whom, at this moment, some purpose may still use the source.
+It holds one row per subject and day on which something happened, up to the last whole day before ``as_of``, and one
+for that day itself. A row's timestamp is the midnight (UTC) after the last day it has seen, so no feature knows
+anything later than itself, and no row is dated in the future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from consent.clock import now_utc
+from consent.errors import EvidenceError
+from consent.files import exclusive, remove_partials
+from consent.home import Home
+from consent.sealing import digest, token
+from consent.timeline import fetch_arrow, private_duckdb
+from ingestion.source import INSTANT, Source
+from ingestion.sources import SOURCES
+from ingestion.tables import (
+    Version,
+    definition_hash,
+    publish_table,
+    read_versions,
+    require_same_definition,
+)
+from ingestion.vault import read_batches, read_store
+
+#: Called with (what is being done, steps done, steps in all).
+Progress = Callable[[str, int, int], None]
+DAY_US = 86_400_000_000
+#: Subjects computed at a time, so that memory does not grow with the population.
+_SUBJECTS_AT_A_TIME = 50_000
+_LINEAGE_COLUMNS = (("subject_key", pa.string()), ("row_number", pa.int64()), ("batch_order", pa.int64()))
+
+
+@dataclass(frozen=True)
+class Published:
+    """What `publish` did for one definition. ``fresh`` is false where nothing had changed."""
+
+    version: Version
+    fresh: bool
+
+
+def publish(
+    home: Home,
+    source_names: Sequence[str] | None = None,
+    *,
+    as_of: datetime | None = None,
+    entities: pa.Table | None = None,
+    clock: Callable[[], datetime] = now_utc,
+    on_progress: Progress = lambda *_: None,
+) -> list[Published]:
+    """Publish a data version of each source's feature table; sources without any batch are left out.
+
+    Args:
+        source_names: which sources; None for all.
+        as_of: every subject gets a row as of the midnight (UTC) at or before this instant, and nobody a later
+            one; None: now.
+        entities: ``subject_key``, ``event_timestamp``: each pair gets a row as of the midnight at or before it,
+            so that a training set for these instants sees windows that end there.
+
+    Returns:
+        One entry per source that has data; a re-run on unchanged input publishes nothing.
+
+    Raises:
+        Conflict: another job is running, or a published definition was changed.
+    """
+    now = clock()
+    with exclusive(home.path("job.lock"), "an ingestion or publish job"):
+        remove_partials(home.path("tables"))
+        sources = [s for s in SOURCES.values() if source_names is None or s.name in source_names]
+        sources = [s for s in sources if read_batches(home, s.name)]
+        published = []
+        for i, source in enumerate(sources):
+            on_progress(f"publishing {source.definition}", i, len(sources))
+            published.append(_publish_source(home, source, min(as_of or now, now), entities, now))
+        on_progress("done", len(sources), len(sources))
+    return published
+
+
+def _publish_source(
+    home: Home, source: Source, as_of: datetime, entities: pa.Table | None, now: datetime
+) -> Published:
+    definition = describe(source)
+    require_same_definition(home, source.definition, definition, now=now)
+    subjects = _usable_subjects(home, source, now)
+    last_day = int(as_of.timestamp()) // 86_400 - 1
+    wanted_days = _wanted_days(subjects, last_day, entities)
+    input_hash = _input_hash(home, source, definition, wanted_days)
+    versions = read_versions(home, source.definition)
+    if versions and versions[-1].input_hash == input_hash:
+        return Published(versions[-1], fresh=False)
+    parts = [
+        compute_features(
+            source,
+            _events(home, source, some),
+            wanted_days.filter(_is_in(wanted_days, some)),
+            last_day=last_day,
+        )
+        for some in _chunks(subjects)
+    ]
+    rows = pa.concat_tables(parts) if parts else _published_schema(source).empty_table()
+    checkpoint = home.ledger.checkpoint()
+    lineage = {
+        "batches": [b.batch_id for b in read_batches(home, source.name)],
+        "ledger_size": home.ledger.size(),
+        "checkpoint": checkpoint.decode() if checkpoint else None,
+    }
+    version = publish_table(
+        home,
+        source.definition,
+        rows,
+        definition=definition,
+        input_hash=input_hash,
+        lineage=lineage,
+        now=now,
+    )
+    return Published(version, fresh=True)
+
+
+def compute_features(source: Source, events: pa.Table, wanted_days: pa.Table, *, last_day: int) -> pa.Table:
+    """The source's features for every wanted day and every day of activity up to `last_day`.
+
+    Args:
+        events: the source's columns with subject_key, row_number and batch_order.
+        wanted_days: subject_key, day (days since 1970-01-01 UTC); only subjects with some event count.
+
+    Returns:
+        subject_key, event_timestamp, features; unique and sorted by the first two.
+    """
+    events_table, spine_table = _inputs(source)
+    connection = private_duckdb()
+    connection.register("event", events)
+    connection.register("wanted_day", wanted_days)
+    active = _sql(source.active_days(events_table))
+    connection.execute(
+        "CREATE TEMP TABLE spine AS SELECT DISTINCT subject_key, day FROM"  # noqa: S608
+        f" (SELECT subject_key, day FROM ({active}) WHERE day <= {last_day} UNION ALL"
+        "   SELECT w.subject_key, w.day FROM wanted_day w SEMI JOIN event USING (subject_key))"
+    )
+    spine_rows = len(fetch_arrow(connection, "FROM spine"))
+    features = _sql(source.compute(events_table, spine_table))
+    names = ", ".join(f'"{f.name}"' for f in source.features)
+    rows = fetch_arrow(
+        connection,
+        f"SELECT subject_key, make_timestamptz((day + 1) * {DAY_US}) AS event_timestamp, {names}"  # noqa: S608
+        f" FROM ({features}) ORDER BY subject_key, event_timestamp",
+    )
+    connection.close()
+    if rows.num_rows != spine_rows:
+        raise EvidenceError(
+            f"{source.definition}: {rows.num_rows} feature rows for {spine_rows} days",
+            remedy="The definition's maths is wrong; nothing was published.",
+        )
+    return rows.cast(_published_schema(source))
+
+
+def describe(source: Source) -> dict[str, Any]:
+    """What a definition version fixes for ever: the maths as DuckDB SQL, the schemas, the source."""
+    events, spine = _inputs(source)
+    return {
+        "definition": source.definition,
+        "source": source.name,
+        "event_time": source.event_time,
+        "identity": list(source.identity),
+        "columns": {c.name: str(c.type) for c in source.columns},
+        "features": {f.name: f.dtype for f in source.features},
+        "active_days": _sql(source.active_days(events)).splitlines(),
+        "compute": _sql(source.compute(events, spine)).splitlines(),
+    }
+
+
+def _sql(expression: Any) -> str:
+    import ibis
+
+    return str(ibis.to_sql(expression, dialect="duckdb"))
+
+
+def _inputs(source: Source) -> tuple[Any, Any]:
+    """What the maths is written over: the tables ``event`` and ``spine``, by their schemas alone."""
+    import ibis  # takes a second to load; only publishing needs it
+
+    events = ibis.Schema.from_pyarrow(_event_schema(source))
+    return ibis.table(events, name="event"), ibis.table(
+        {"subject_key": "string", "day": "int64"}, name="spine"
+    )
+
+
+def _event_schema(source: Source) -> pa.Schema:
+    return pa.schema([*source.schema, *(pa.field(*c) for c in _LINEAGE_COLUMNS)])
+
+
+def _published_schema(source: Source) -> pa.Schema:
+    types = {"int64": pa.int64(), "float64": pa.float64()}
+    features = [pa.field(f.name, types[f.dtype]) for f in source.features]
+    return pa.schema([pa.field("subject_key", pa.string()), pa.field("event_timestamp", INSTANT), *features])
+
+
+def _events(home: Home, source: Source, subjects: pa.Array) -> pa.Table:
+    schema = _event_schema(source)
+    tables = [
+        t.select(schema.names).cast(schema)
+        for t in read_store(home, "vault", source.name, subjects=subjects.to_pylist())
+    ]
+    return pa.concat_tables(tables)
+
+
+def _usable_subjects(home: Home, source: Source, now: datetime) -> pa.Array:
+    """Subjects with records of the source that some purpose may still use, in order."""
+    timeline = home.gate.timeline()
+    known = pc.unique(timeline.segments["subject_key"])
+    reasons = timeline.judge_loading(pa.chunked_array([known]), source.name, data_at=None, now=now)
+    usable = known.filter(pc.is_null(reasons.combine_chunks()))
+    return usable.take(pc.sort_indices(usable))
+
+
+def _wanted_days(subjects: pa.Array, last_day: int, entities: pa.Table | None) -> pa.Table:
+    """subject_key, day: the last whole day before each instant asked for."""
+    newest = pa.repeat(pa.scalar(last_day, pa.int64()), len(subjects))
+    table = pa.table({"subject_key": subjects, "day": newest})
+    if entities is None:
+        return table
+    instants = pc.cast(pc.cast(entities["event_timestamp"], INSTANT), pa.int64())
+    days = pc.subtract(pc.floor(pc.divide(pc.cast(instants, pa.float64()), DAY_US)), 1).cast(pa.int64())
+    asked = pa.table({"subject_key": entities["subject_key"].cast(pa.string()), "day": days})
+    asked = asked.filter(
+        pc.and_(pc.less_equal(asked["day"], last_day), pc.is_in(asked["subject_key"], value_set=subjects))
+    )
+    both = pa.concat_tables([table, asked])
+    return (
+        both.group_by(["subject_key", "day"])
+        .aggregate([])
+        .sort_by([("subject_key", "ascending"), ("day", "ascending")])
+    )
+
+
+def _chunks(subjects: pa.Array) -> list[pa.Array]:
+    return [subjects[i : i + _SUBJECTS_AT_A_TIME] for i in range(0, len(subjects), _SUBJECTS_AT_A_TIME)]
+
+
+def _is_in(table: pa.Table, subjects: pa.Array) -> pa.ChunkedArray:
+    return pc.is_in(table["subject_key"], value_set=subjects)
+
+
+def _input_hash(home: Home, source: Source, definition: dict[str, Any], wanted_days: pa.Table) -> str:
+    """Everything a version depends on: definition, batches, who may be used, which days were asked for."""
+    batches = [about["sha256"] for b in read_batches(home, source.name) for about in b.stores.values()]
+    days = "".join(
+        f"{s}{d};"
+        for s, d in zip(*(wanted_days[c].to_pylist() for c in wanted_days.column_names), strict=True)
+    )
+    people = token(home.keyring.secret("feature-inputs"), days.encode())
+    return digest(definition_hash(definition).encode(), *(b.encode() for b in batches), people)
