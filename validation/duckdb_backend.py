@@ -8,6 +8,7 @@ here reads each result at once. That is cheap, because no query of a suite retur
 from __future__ import annotations
 
 import functools
+import itertools
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
@@ -58,8 +59,6 @@ def connection_string(con: duckdb.DuckDBPyConnection) -> Iterator[str]:
 
 
 class _Cursor:
-    arraysize = 1
-    rowcount = -1
     description: Any = None
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -74,8 +73,8 @@ class _Cursor:
     def fetchone(self) -> tuple[Any, ...] | None:
         return next(self._rows, None)
 
-    def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
-        return [row for _, row in zip(range(size or self.arraysize), self._rows, strict=False)]
+    def fetchmany(self, size: int) -> list[tuple[Any, ...]]:
+        return list(itertools.islice(self._rows, size))
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         return list(self._rows)
@@ -138,9 +137,6 @@ class dialect(PGDialect):  # noqa: N801 - Great Expectations looks for <module>.
     def initialize(self, connection: sa.Connection) -> None:
         """Ask nothing: PostgreSQL's questions have no answer here."""
         self.default_schema_name = "main"
-
-    def on_connect(self) -> None:
-        """Set nothing up: the connection is as its owner wants it."""
 
     def get_columns(
         self, connection: sa.Connection, table_name: str, schema: str | None = None, **_: Any

@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent.errors import EvidenceError
-from tests.validation.samples import GOOD, NOW, SOURCES, Row, judged, table_of
+from tests.validation.samples import GOOD, IDENTITY, NOW, SOURCES, Row, judged, table_of
 from validation import gate
 from validation.suites import columns_of, suite_for
 
@@ -55,7 +55,10 @@ def changed_rows(source: str) -> st.SearchStrategy[list[Row]]:
         field.name: st.sampled_from([*STRANGE[field.type], GOOD[source].get(field.name, None)])
         for field in columns_of(source)
     }
-    colliding = st.fixed_dictionaries({}, optional={"subject_key": st.sampled_from(["a" * 32, None])})
+    keys = {"subject_key": st.sampled_from(["a" * 32, "b" * 32, None])}
+    if source in IDENTITY:
+        keys[IDENTITY[source]] = st.sampled_from(["same", "other", None])
+    colliding = st.fixed_dictionaries(keys)
     del cells["raw"]
     strange = st.fixed_dictionaries({}, optional=cells)
     return st.lists(st.one_of(st.just({}), colliding, strange), min_size=1, max_size=25)
@@ -63,7 +66,7 @@ def changed_rows(source: str) -> st.SearchStrategy[list[Row]]:
 
 @pytest.mark.parametrize("source", SOURCES)
 @given(data=st.data())
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None)
 def test_good_and_bad_rows_are_the_table(source: str, data: st.DataObject) -> None:
     """No row is lost, doubled or moved, and whatever the cells hold, every rule gives an answer.
 
