@@ -14,7 +14,7 @@ from ingestion.sources.windows import KEY, Table
 
 STABLE_TYPES = ("government", "state_owned")
 YEAR, TWO_YEARS, THREE_YEARS = 365, 730, 1095
-#: 9999-12-31: until then a report stands, or a spell goes on, that nobody has ended. Some systems write that date.
+#: 9999-12-31: until then a report stands, or a spell goes on, that nobody has ended.
 NEVER = 2_932_896
 
 
@@ -165,7 +165,7 @@ COLUMNS = (
     Column(
         "ended_on",
         pa.date32(),
-        "Last day of the spell, in the future if that is agreed; null (or 9999-12-31) while it goes on.",
+        "Last day of the spell, in the future if that is agreed; null while it goes on.",
         required=False,
     ),
 )

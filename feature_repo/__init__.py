@@ -1,0 +1,1 @@
+"""What modelers meet: the Feast definitions and the stores that enforce consent."""

@@ -1,0 +1,117 @@
+"""What Feast knows: the subject, one view per published definition, and the services that models ask for.
+
+The one file here that ``feast apply`` scans. It takes whatever is bound to a name at the top level, so the views,
+one per source of ``ingestion.sources``, are bound in a loop. A service's ``purpose`` tag decides which
+configuration answers for it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+from feast import Entity, FeatureService, FeatureView, Field, PushSource, RequestSource, ValueType
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float64, Int64, String
+
+from feature_repo.stores.source import SUBJECT_KEY, ConsentSource
+from ingestion.source import Feature, Source
+from ingestion.sources import SOURCES
+
+#: How old a row may be and still describe the subject. Spells of work are reported seldom, purchases daily.
+TTL = {"employment": timedelta(days=400)}
+DEFAULT_TTL = timedelta(days=120)
+DTYPES = {"int64": Int64, "float64": Float64}
+
+subject = Entity(
+    name="subject",
+    join_keys=[SUBJECT_KEY],
+    value_type=ValueType.STRING,
+    description="A person, as a pseudonym of 32 hex digits. 32 zeros stand for a person nobody knows.",
+)
+
+
+def _field(feature: Feature) -> Field:
+    return Field(
+        name=feature.name,
+        dtype=DTYPES[feature.dtype],
+        description=f"{feature.doc} Null: {feature.null_means}, or not consented.",
+        tags={"unit": feature.unit, "window": feature.window},
+    )
+
+
+def _view(source: Source) -> FeatureView:
+    table = ConsentSource(source=source.name, table=source.definition, description=source.doc)
+    return FeatureView(
+        name=source.definition,
+        entities=[subject],
+        ttl=TTL.get(source.name, DEFAULT_TTL),
+        schema=[Field(name=SUBJECT_KEY, dtype=String), *(_field(f) for f in source.features)],
+        source=PushSource(name=f"{source.definition}_push", batch_source=table),
+        description=source.doc,
+        tags={"source": source.name},
+    )
+
+
+_views = {source.definition: _view(source) for source in SOURCES.values()}
+globals().update(_views)
+
+loan_request = RequestSource(
+    name="loan_request",
+    schema=[Field(name="monthly_instalment", dtype=Float64)],
+    description="The loan applied for: its monthly instalment, in currency units.",
+)
+
+
+@on_demand_feature_view(
+    sources=[_views["spending_v1"][["income_30d", "repayment_to_income_30d"]], loan_request],
+    # Feast compares these with what it infers, so they cannot carry descriptions of their own.
+    schema=[
+        Field(name="instalment_to_income", dtype=Float64),
+        Field(name="debt_service_to_income", dtype=Float64),
+    ],
+    mode="pandas",
+    description="Does the loan applied for fit the income? instalment_to_income: instalment over salary of 30 days;"
+    " debt_service_to_income: instalment and loan repayments over it. Null: no salary, or not consented.",
+)
+def loan_affordability(inputs: pd.DataFrame) -> pd.DataFrame:
+    """Null where an input is null: what was not consented to stays unknown."""
+    income = inputs["income_30d"].astype("float64")
+    instalment = inputs["monthly_instalment"].astype("float64") / income.where(income > 0)
+    return pd.DataFrame(
+        {
+            "instalment_to_income": instalment,
+            "debt_service_to_income": instalment + inputs["repayment_to_income_30d"].astype("float64"),
+        }
+    )
+
+
+_scorecard = [_views["spending_v1"], _views["employment_v1"], _views["app_usage_v1"]]
+
+scorecard_v1 = FeatureService(
+    name="scorecard_v1",
+    features=_scorecard,
+    tags={"purpose": "credit_scoring"},
+    description="What the first scorecard reads to decide on an application.",
+)
+scorecard_training_v1 = FeatureService(
+    name="scorecard_training_v1",
+    features=_scorecard,
+    tags={"purpose": "model_training"},
+    description="The same features, to train the first scorecard on people who agreed to that.",
+)
+affordability_v1 = FeatureService(
+    name="affordability_v1",
+    features=[loan_affordability],
+    tags={"purpose": "credit_scoring"},
+    description="Whether the loan applied for fits the income; the request names its instalment.",
+)
+fraud_screen_v1 = FeatureService(
+    name="fraud_screen_v1",
+    features=[
+        _views["app_usage_v1"],
+        _views["spending_v1"][["txn_count_30d", "max_day_spend_30d", "new_loans_90d", "days_since_last_txn"]],
+    ],
+    tags={"purpose": "fraud_detection"},
+    description="Signs of a stolen identity, a revived account or loans taken everywhere at once.",
+)

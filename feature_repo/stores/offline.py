@@ -1,0 +1,237 @@
+"""Feast's offline store over published feature tables, with consent decided at every execution.
+
+Feast calls the store once to build a job, and the job whenever its values are wanted. The job reads the ledger
+then: a withdrawal that came in between counts, and two executions may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal, NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import RepoConfig
+
+from consent.clock import now_utc
+from consent.errors import Denied, Gap
+from feature_repo.stores.config import ConsentStoreConfig
+from feature_repo.stores.entity_rows import read_entity_rows
+from feature_repo.stores.historical import fetch, plan_view, require_new_names
+from feature_repo.stores.point_in_time import latest_rows
+from feature_repo.stores.receipts import Receipt
+from feature_repo.stores.source import EVENT_TIMESTAMP, SUBJECT_KEY, require_consent_source
+from ingestion.tables import read_current, read_table
+
+
+class ConsentOfflineStoreConfig(ConsentStoreConfig):
+    """``offline_store`` in feature_store.yaml."""
+
+    type: Literal["feature_repo.stores.offline.ConsentOfflineStore"] = (
+        "feature_repo.stores.offline.ConsentOfflineStore"
+    )
+
+
+class ConsentRetrievalJob(RetrievalJob):
+    """Decides and reads anew at each execution.
+
+    Attributes:
+        receipt: of the last execution of a historical fetch; None before it, and for a plain pull.
+    """
+
+    def __init__(
+        self,
+        execute: Callable[[], tuple[pa.Table, Receipt | None]],
+        *,
+        on_demand_feature_views: list[Any] | None = None,
+        full_feature_names: bool = False,
+        metadata: RetrievalMetadata | None = None,
+    ) -> None:
+        self._execute = execute
+        self._on_demand_feature_views = on_demand_feature_views or []
+        self._full_feature_names = full_feature_names
+        self._metadata = metadata
+        self.receipt: Receipt | None = None
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        self.receipt = None
+        table, self.receipt = self._execute()
+        return table
+
+    @property
+    def full_feature_names(self) -> bool:
+        """Whether features are called ``<view>__<feature>``."""
+        return self._full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[Any]:
+        """Views that Feast computes from the result."""
+        return self._on_demand_feature_views
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        """What Feast records about the retrieval."""
+        return self._metadata
+
+    def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> NoReturn:
+        """Refused: a saved dataset would outlive the consents it rests on.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "a saved dataset would outlive the consents it rests on",
+            remedy="Keep the entity rows and the receipt, and fetch again when the values are needed.",
+        )
+
+    def to_remote_storage(self) -> NoReturn:
+        """Refused like `persist`.
+
+        Raises:
+            Denied: always.
+        """
+        self.persist(None)
+
+
+class ConsentOfflineStore(OfflineStore):
+    """Historical features and materialisation reads, for the purpose of the configuration."""
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[Any],
+        feature_refs: list[str],
+        entity_df: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        **kwargs: Any,
+    ) -> RetrievalJob:
+        """Point-in-time features for entity rows, null where consent does not cover them.
+
+        Raises:
+            Gap, Denied: a view is not one that consent can be decided on.
+            ConfigError, BadInput: the entity rows cannot be used.
+        """
+        views = [plan_view(view, feature_refs, full=full_feature_names) for view in feature_views]
+        entities = read_entity_rows(entity_df, {view.entity for view in views})
+        require_new_names(entities, views)
+        store: ConsentStoreConfig = config.offline_store
+        return ConsentRetrievalJob(
+            lambda: fetch(store, views, entities, tuple(feature_refs)),
+            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            full_feature_names=full_feature_names,
+            metadata=RetrievalMetadata(
+                features=feature_refs,
+                keys=[name for name in entities.table.column_names if name != entities.timestamp_column],
+                min_event_timestamp=pc.min(entities.at).as_py(),
+                max_event_timestamp=pc.max(entities.at).as_py(),
+            ),
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: Any,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> RetrievalJob:
+        """Each subject's latest row in the range, where consent in force now covers it.
+
+        Raises:
+            Gap, Denied: the data source is not one that consent can be decided on.
+        """
+        columns = [*join_key_columns, *feature_name_columns, timestamp_field]
+        return _pull(config, data_source, columns, (start_date, end_date), latest=True)
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: Any,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """All rows in the range that consent in force now covers.
+
+        Raises:
+            Gap, Denied: the data source is not one that consent can be decided on.
+        """
+        columns = [*join_key_columns, *feature_name_columns, timestamp_field]
+        return _pull(config, data_source, columns, (start_date, end_date), latest=False)
+
+    @staticmethod
+    def offline_write_batch(config: RepoConfig, feature_view: Any, table: Any, progress: Any) -> NoReturn:
+        """Refused: feature tables are published from the vault only.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "feature tables are published from consented records only, not written by hand",
+            remedy="Run `assent ingest` and `assent publish`; push with PushMode.ONLINE for serving alone.",
+        )
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig, data: Any, source: Any, logging_config: Any, registry: Any
+    ) -> NoReturn:
+        """Refused: a log of served values would outlive the consents they rest on.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "a log of served features would outlive the consents they rest on",
+            remedy="Log the decision and the model's name, not the features.",
+        )
+
+
+def _pull(
+    config: RepoConfig,
+    data_source: Any,
+    columns: list[str],
+    between: tuple[datetime | None, datetime | None],
+    *,
+    latest: bool,
+) -> RetrievalJob:
+    source = require_consent_source(data_source)
+    store: ConsentStoreConfig = config.offline_store
+    if EVENT_TIMESTAMP not in columns:
+        raise Gap(f"{source.table} is dated by {EVENT_TIMESTAMP}", remedy="Use the source's timestamp_field.")
+
+    def execute() -> tuple[pa.Table, None]:
+        home = store.open_home()
+        wanted = [name for name in columns if name not in (SUBJECT_KEY, EVENT_TIMESTAMP)]
+        rows = read_table(home, read_current(home, source.table), columns=wanted)
+        rows = _between(rows, *between)
+        if latest:
+            rows = rows.take(latest_rows(rows[SUBJECT_KEY], rows[EVENT_TIMESTAMP]))
+        timeline = home.gate.timeline()
+        reasons = timeline.judge(
+            rows[SUBJECT_KEY], source.source, store.purpose, data_at=rows[EVENT_TIMESTAMP], as_of=now_utc()
+        )
+        return rows.filter(pc.is_null(reasons)).select(columns), None
+
+    return ConsentRetrievalJob(execute)
+
+
+def _between(rows: pa.Table, start: datetime | None, end: datetime | None) -> pa.Table:
+    """Rows dated from `start` to `end`, both included; instants without an offset are UTC, as in Feast."""
+    at = rows[EVENT_TIMESTAMP]
+    keep = pc.is_valid(at)
+    for limit, compare in ((start, pc.greater_equal), (end, pc.less_equal)):
+        if limit is not None:
+            aware = limit.replace(tzinfo=UTC) if limit.tzinfo is None else limit
+            keep = pc.and_(keep, compare(at, pa.scalar(aware, at.type)))
+    return rows.filter(keep)

@@ -1,0 +1,142 @@
+"""Feast's provider for the consent stores: it refuses other stores, and services of another purpose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feast.feature_service import FeatureService
+from feast.infra.passthrough_provider import PassthroughProvider
+from feast.repo_config import RepoConfig
+
+from consent.errors import ConfigError, Denied, Gap
+from feature_repo.stores.offline import ConsentOfflineStoreConfig
+from feature_repo.stores.online import ConsentOnlineStoreConfig
+from feature_repo.stores.registry import SignedRegistryStore
+from feature_repo.stores.source import require_consent_view
+
+
+class ConsentProvider(PassthroughProvider):
+    """Passes calls on to the two consent stores. The rules are in the stores: many calls never come by here.
+
+    Feast hands a historical fetch on without the service it was asked for by, so there the configuration's purpose
+    governs alone, as it does in every store anyway.
+    """
+
+    def __init__(self, config: RepoConfig) -> None:
+        super().__init__(config)
+        require_consent_stores(config)
+
+    def get_online_features(
+        self,
+        config: RepoConfig,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> Any:
+        """As in Feast, after the service's purpose was compared with the configuration's.
+
+        Raises:
+            Denied: the service is for another purpose.
+        """
+        return super().get_online_features(
+            config,
+            _as_registered(config, features, registry, project),
+            entity_rows,
+            registry,
+            project,
+            full_feature_names,
+            include_feature_view_version_metadata,
+        )
+
+    async def get_online_features_async(
+        self,
+        config: RepoConfig,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> Any:
+        """As `get_online_features`."""
+        return await super().get_online_features_async(
+            config,
+            _as_registered(config, features, registry, project),
+            entity_rows,
+            registry,
+            project,
+            full_feature_names,
+            include_feature_view_version_metadata,
+        )
+
+    def update_infra(
+        self,
+        project: str,
+        tables_to_delete: Any,
+        tables_to_keep: Any,
+        entities_to_delete: Any,
+        entities_to_keep: Any,
+        partial: bool,
+    ) -> None:
+        """As in Feast, after each view was found to be one that consent can be decided on.
+
+        Raises:
+            Gap, Denied: it is not.
+        """
+        for view in tables_to_keep:
+            require_consent_view(view)
+        super().update_infra(
+            project, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial
+        )
+
+
+def require_consent_stores(config: RepoConfig) -> None:
+    """All or nothing: one plain store beside a consent store would be a way around it.
+
+    Raises:
+        ConfigError: a store or the registry is another, or they differ in purpose or home.
+    """
+    offline, online = config.offline_store, config.online_store
+    ours = isinstance(offline, ConsentOfflineStoreConfig) and isinstance(online, ConsentOnlineStoreConfig)
+    registry = f"{SignedRegistryStore.__module__}.{SignedRegistryStore.__name__}"
+    if not ours or config.registry.registry_store_type != registry:
+        raise ConfigError(
+            "this provider works with the consent stores and the signed registry only",
+            remedy="Start from feature_repo/feature_store.yaml.",
+        )
+    if offline.purpose != online.purpose or len({offline.home, online.home, config.registry.home}) > 1:
+        raise ConfigError(
+            "the stores and the registry differ in purpose or home",
+            remedy="One configuration is for one purpose in one home.",
+        )
+
+
+def purpose_of(service: Any) -> str:
+    """What a registered feature service is for.
+
+    Raises:
+        Gap: its tags do not say.
+    """
+    purpose = service.tags.get("purpose")
+    if not purpose:
+        raise Gap(f"feature service {service.name} names no purpose", remedy='Tag it {"purpose": ...}.')
+    return str(purpose)
+
+
+def _as_registered(config: RepoConfig, features: Any, registry: Any, project: str) -> Any:
+    """The service as the registry knows it, never the caller's object, whose tags say what the caller likes."""
+    if not isinstance(features, FeatureService):
+        return features
+    registered = registry.get_feature_service(features.name, project, allow_cache=True)
+    purpose = purpose_of(registered)
+    if purpose != config.online_store.purpose:
+        raise Denied(
+            f"feature service {registered.name} is for {purpose}, this configuration for"
+            f" {config.online_store.purpose}",
+            remedy="Open the configuration of the service's purpose.",
+            code="PURPOSE",
+        )
+    return registered

@@ -1,0 +1,136 @@
+"""What one training fetch used, written down before its values are handed out.
+
+A receipt is a JSON file named by the SHA-256 of its bytes, so that nobody changes it unnoticed who cannot also
+change its name wherever it is quoted. It holds counts, versions and a keyed digest of the subjects, no subject.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from consent.clock import format_instant, parse_instant
+from consent.errors import BadInput, EvidenceError, Unavailable
+from consent.files import write_atomically
+from consent.home import Home
+from consent.sealing import token
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TableUsed:
+    """A data version that values were read from."""
+
+    table: str
+    version: int
+    definition_hash: str
+
+
+@dataclass(frozen=True)
+class ViewOutcome:
+    """What became of the entity rows in one feature view; the counts add up to the receipt's `entity_rows`.
+
+    Attributes:
+        given: rows whose features were handed out.
+        no_data: rows with consent, but without a feature row at that time.
+        masked: denial reason -> rows whose features are null for it.
+    """
+
+    view: str
+    source: str
+    given: int
+    no_data: int
+    masked: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The record of one execution of a historical fetch.
+
+    Attributes:
+        receipt_id: SHA-256 of the receipt's file, hex.
+        created_at: the instant consent was judged at.
+        features: feature references asked for, and those that on-demand features needed.
+        ledger_size: entries on record when consent was judged.
+        checkpoint: a signed checkpoint over these entries, and over any recorded while the fetch began; None while
+            the ledger is empty.
+        entity_rows: rows asked for, and returned.
+        subjects: people of whom at least one value was handed out.
+        subjects_digest: keyed digest of these people's sorted keys.
+    """
+
+    receipt_id: str
+    created_at: datetime
+    purpose: str
+    features: tuple[str, ...]
+    tables: tuple[TableUsed, ...]
+    ledger_size: int
+    checkpoint: str | None
+    entity_rows: int
+    subjects: int
+    subjects_digest: str
+    views: tuple[ViewOutcome, ...]
+
+
+def write_receipt(home: Home, draft: Receipt) -> Receipt:
+    """Write a receipt whose identifier is still empty, and return it with its identifier.
+
+    Raises:
+        Unavailable: it cannot be written, so nothing may be handed out.
+    """
+    document = {"format": _FORMAT, **asdict(draft), "created_at": format_instant(draft.created_at)}
+    del document["receipt_id"]
+    body = (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    receipt_id = hashlib.sha256(body).hexdigest()
+    try:
+        write_atomically(home.path("receipts", f"{receipt_id}.json"), body)
+    except OSError:
+        raise Unavailable(
+            "the receipt cannot be written, so no values are handed out",
+            remedy="Make room in <home>/receipts.",
+        ) from None
+    return replace(draft, receipt_id=receipt_id)
+
+
+def read_receipt(home: Home, receipt_id: str) -> Receipt:
+    """The receipt of that identifier.
+
+    Raises:
+        BadInput: this is no identifier of a receipt.
+        Unavailable: there is no such receipt.
+        EvidenceError: the file is not the one the identifier names.
+    """
+    if not re.fullmatch("[0-9a-f]{64}", receipt_id):
+        raise BadInput("a receipt is named by 64 hex digits", remedy="Copy the name from the receipt's file.")
+    try:
+        body = home.path("receipts", f"{receipt_id}.json").read_bytes()
+    except OSError:
+        raise Unavailable("there is no such receipt", remedy="Look into <home>/receipts.") from None
+    if hashlib.sha256(body).hexdigest() != receipt_id:
+        raise EvidenceError("a receipt was changed", remedy="Restore it from a copy.")
+    return _from_document(receipt_id, json.loads(body))
+
+
+def subjects_digest(home: Home, subject_keys: Iterable[str]) -> str:
+    """Keyed digest of a set of people: two fetches can be compared without telling who is in them."""
+    return token(home.keyring.secret("receipts"), *(k.encode() for k in sorted(set(subject_keys)))).hex()
+
+
+def _from_document(receipt_id: str, document: dict[str, Any]) -> Receipt:
+    fields = {name: value for name, value in document.items() if name != "format"}
+    return Receipt(
+        receipt_id=receipt_id,
+        **{
+            **fields,
+            "created_at": parse_instant(fields["created_at"]),
+            "features": tuple(fields["features"]),
+            "tables": tuple(TableUsed(**table) for table in fields["tables"]),
+            "views": tuple(ViewOutcome(**view) for view in fields["views"]),
+        },
+    )

@@ -1,0 +1,139 @@
+"""Every execution of a historical fetch leaves a receipt, or gives nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consent.clock import now_utc
+from consent.errors import BadInput, EvidenceError, Unavailable
+from consent.notes import parse_checkpoint, verify_note
+from feature_repo.stores import setup
+from feature_repo.stores.receipts import Receipt, read_receipt, subjects_digest
+from tests.feature_repo.lender import Lender
+
+PURPOSE = "credit_scoring"
+
+
+def fetch(lender: Lender, *keys: str | None) -> Receipt:
+    job = lender.stores[PURPOSE].get_historical_features(
+        entity_df=lender.entities(*((key, 0) for key in keys)), features=["spending_v1:spend_7d"]
+    )
+    job.to_df()
+    assert isinstance(job.receipt, Receipt)
+    return job.receipt
+
+
+def path_of(lender: Lender, receipt: Receipt) -> Path:
+    return lender.home.path("receipts", f"{receipt.receipt_id}.json")
+
+
+def test_a_receipt_says_what_was_used_and_for_whom_without_naming_them(lender: Lender) -> None:
+    yes, no, empty = lender.agrees(PURPOSE), lender.person(), lender.agrees(PURPOSE)
+    version = lender.publish("spending", [(key, -9, {"spend_7d": 5.0}) for key in (yes, no)])
+    before = now_utc()
+    receipt = fetch(lender, yes, no, yes, empty, None)
+    assert before <= receipt.created_at <= now_utc()
+    assert (receipt.purpose, receipt.features) == (PURPOSE, ("spending_v1:spend_7d",))
+    (used,) = receipt.tables
+    assert (used.table, used.version, used.definition_hash) == (
+        "spending_v1",
+        version.number,
+        version.definition_hash,
+    )
+    (view,) = receipt.views
+    assert (view.given, view.no_data, view.masked) == (2, 1, {"NO_GRANT": 1, "UNKNOWN": 1})
+    assert receipt.entity_rows == 5 == view.given + view.no_data + sum(view.masked.values())
+    assert receipt.subjects == 1
+    text = path_of(lender, receipt).read_text()
+    assert not any(key in text for key in (yes, no, empty))
+
+
+def test_the_checkpoint_signs_the_entries_that_decided(lender: Lender) -> None:
+    receipt = fetch(lender, lender.agrees(PURPOSE))
+    assert receipt.checkpoint
+    text = verify_note(receipt.checkpoint.encode(), [lender.home.ledger.verifier])
+    assert parse_checkpoint(text).tree_size == receipt.ledger_size == lender.home.ledger.size()
+
+
+def test_an_unsigned_entry_decides_nothing(tmp_path: Path) -> None:
+    lender = Lender(tmp_path / "home")
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -9, {"spend_7d": 5.0})])
+    with sqlite3.connect(lender.home.path("ledger.db")) as connection:
+        connection.execute("DROP TRIGGER checkpoint_no_delete")
+        connection.execute("DELETE FROM checkpoint")
+    with pytest.raises(EvidenceError, match="signed 0 entries"):
+        fetch(lender, key)
+
+
+def test_a_receipt_is_named_by_its_bytes_and_readable_by_its_owner_only(lender: Lender) -> None:
+    receipt = fetch(lender, lender.agrees(PURPOSE))
+    path = path_of(lender, receipt)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == receipt.receipt_id
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert json.loads(path.read_bytes())["format"] == 1
+    assert read_receipt(lender.home, receipt.receipt_id) == receipt
+
+
+def test_a_changed_receipt_is_not_read(lender: Lender) -> None:
+    receipt = fetch(lender, lender.agrees(PURPOSE))
+    path = path_of(lender, receipt)
+    path.write_bytes(path.read_bytes().replace(b'"entity_rows": 1', b'"entity_rows": 2'))
+    with pytest.raises(EvidenceError):
+        read_receipt(lender.home, receipt.receipt_id)
+
+
+def test_a_receipt_that_is_not_there(lender: Lender) -> None:
+    with pytest.raises(Unavailable):
+        read_receipt(lender.home, "0" * 64)
+    with pytest.raises(BadInput):
+        read_receipt(lender.home, "../assent")
+
+
+def test_every_execution_leaves_one_and_building_a_job_leaves_none(lender: Lender) -> None:
+    def receipts() -> set[Path]:
+        return set(lender.home.path("receipts").iterdir())
+
+    before = receipts()
+    job = lender.stores[PURPOSE].get_historical_features(
+        entity_df=lender.entities((lender.agrees(PURPOSE), 0)), features=["spending_v1:spend_7d"]
+    )
+    assert receipts() == before
+    job.to_df()
+    job.to_arrow()
+    assert len(receipts() - before) == 2
+
+
+def test_the_digest_is_of_the_people_whose_values_were_given(lender: Lender) -> None:
+    a, b, no = lender.agrees(PURPOSE), lender.agrees(PURPOSE), lender.person()
+    lender.publish("spending", [(key, -9, {"spend_7d": 5.0}) for key in (a, b, no)])
+    receipt = fetch(lender, b, a, no, a)
+    assert (
+        receipt.subjects_digest == subjects_digest(lender.home, [a, b]) == fetch(lender, a, b).subjects_digest
+    )
+    assert receipt.subjects_digest != fetch(lender, a).subjects_digest
+
+
+@pytest.fixture
+def no_room(lender: Lender) -> Iterator[None]:
+    """Nowhere to write a receipt."""
+    lender.home.path("receipts").rename(lender.home.path("moved"))
+    yield
+    lender.home.path("moved").rename(lender.home.path("receipts"))
+
+
+@pytest.mark.usefixtures("no_room")
+def test_no_receipt_no_values(lender: Lender) -> None:
+    lender.publish("spending", [])
+    with pytest.raises(Unavailable, match="receipt"):
+        fetch(lender, lender.agrees(PURPOSE))
+    for source in ("employment", "app_usage"):
+        lender.publish(source, [])
+    with pytest.raises(Unavailable, match="receipt"):
+        setup.training_set(lender.home, lender.entities(("a" * 32, 0)), "scorecard_v1")

@@ -1,0 +1,153 @@
+"""The registry holds code and policy: what the home's keys did not sign is not read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from feast import FeatureStore, Project, RepoConfig
+from feast.protos.feast.core.Registry_pb2 import Registry
+
+from consent.errors import EvidenceError
+from consent.home import Home
+from feature_repo.stores import setup
+from feature_repo.stores.registry import SignedRegistryStore
+from tests.feature_repo.lender import Lender
+
+PURPOSE = "credit_scoring"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with a registry, and nothing else."""
+    home = Home.create(tmp_path / "home")
+    setup.apply(home)
+    return home
+
+
+def registry_file(home: Home) -> Path:
+    return home.path("feast", "registry.pb")
+
+
+def services(home: Home) -> list[str]:
+    return sorted(s.name for s in setup.open_store(home, PURPOSE).list_feature_services())
+
+
+def plain(home: Home) -> FeatureStore:
+    """Plain Feast on the same registry and online store."""
+    return FeatureStore(
+        config=RepoConfig(
+            project="assent",
+            registry=str(registry_file(home)),
+            provider="local",
+            online_store={"type": "sqlite", "path": str(home.path("feast", "online.db"))},
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw.replace(b"credit_scoring", b"fraud_detectio"),
+        lambda raw: raw[:-1] + bytes([raw[-1] ^ 1]),
+        lambda raw: raw[:-36],
+        lambda raw: raw + raw[-36:],
+        lambda raw: b"",
+    ],
+    ids=["another purpose", "another mac", "no mac", "two macs", "empty"],
+)
+def test_a_changed_registry_is_refused(home: Home, damage: Callable[[bytes], bytes]) -> None:
+    open_before = setup.open_store(home, PURPOSE)
+    assert open_before.list_feature_services()
+    raw = registry_file(home).read_bytes()
+    registry_file(home).write_bytes(damage(raw))
+    for store in (setup.open_store(home, PURPOSE), open_before):
+        with pytest.raises(EvidenceError):
+            store.list_feature_services()
+
+
+def test_another_homes_registry_is_refused(home: Home, lender: Lender) -> None:
+    shutil.copy(registry_file(lender.home), registry_file(home))
+    with pytest.raises(EvidenceError, match="another home"):
+        services(home)
+
+
+def test_what_plain_feast_wrote_is_refused(home: Home) -> None:
+    assert [view.name for view in plain(home).list_feature_views()]
+    plain(home).apply(Project(name="assent"))
+    with pytest.raises(EvidenceError):
+        services(home)
+
+
+def test_a_change_by_one_configuration_shows_in_the_others_at_once(home: Home) -> None:
+    fraud, credit = (setup.open_store(home, p) for p in ("fraud_detection", PURPOSE))
+    service = credit.get_feature_service("scorecard_v1")
+    service.name = "scorecard_v2"
+    assert services(home) == sorted(s.name for s in fraud.list_feature_services())
+    credit.apply([service])
+    assert {s.name for s in fraud.registry.list_feature_services("assent", allow_cache=True)} == set(
+        services(home)
+    )
+    assert "scorecard_v2" in services(home)
+
+
+def test_every_write_is_a_new_version_for_feasts_caches(home: Home) -> None:
+    store = SignedRegistryStore(setup.open_store(home, PURPOSE).config.registry, home.root)
+    registry = store.get_registry_proto()
+    before = registry.version_id
+    store.update_registry_proto(registry)
+    assert before != store.get_registry_proto().version_id != ""
+
+
+def test_writers_at_the_same_time_leave_a_whole_registry(home: Home) -> None:
+    def write(number: int) -> None:
+        store = SignedRegistryStore(setup.open_store(home, PURPOSE).config.registry, home.root)
+        registry = Registry()
+        registry.ParseFromString(store.get_registry_proto().SerializeToString())
+        registry.registry_schema_version = str(number)
+        store.update_registry_proto(registry)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(12)))
+    assert "scorecard_v1" in services(home)
+    assert registry_file(home).stat().st_mode & 0o077 == 0
+
+
+def test_a_missing_registry_is_made_anew_and_holds_nothing(home: Home) -> None:
+    registry_file(home).unlink()
+    assert services(home) == []
+    setup.apply(home)
+    assert "scorecard_v1" in services(home)
+
+
+# ------------------------------------------------------------------------- the same files, plain Feast
+
+
+def test_plain_stores_on_the_same_files_give_no_value(home: Home, lender: Lender) -> None:
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -1, {"spend_7d": 1.0})])
+    setup.materialise(lender.home, start=lender.at(-2), end=lender.at(0))
+    request = {"features": ["spending_v1:spend_7d"], "entity_rows": [{"subject_key": key}]}
+    ours = lender.stores[PURPOSE]
+    assert ours.get_online_features(**request).to_dict()["spend_7d"] == [1.0]
+    before = registry_file(lender.home).read_bytes()
+    assert plain(lender.home).get_online_features(**request).to_dict()["spend_7d"] == [None]
+    assert registry_file(lender.home).read_bytes() == before
+
+
+@pytest.mark.parametrize("offline", ["dask", "duckdb"])
+def test_plain_offline_stores_cannot_read_the_tables(lender: Lender, offline: str) -> None:
+    key = lender.agrees(PURPOSE)
+    version = lender.publish("spending", [(key, -1, {"spend_7d": 1.0})])
+    store = plain(lender.home)
+    store.config.offline_config, store.config._offline_store = {"type": offline}, None
+    with pytest.raises((AssertionError, AttributeError, NotImplementedError, ValueError)):
+        store.get_historical_features(
+            entity_df=lender.entities((key, 0)), features=["spending_v1:spend_7d"]
+        ).to_df()
+    raw = lender.home.path("tables", version.table, version.file).read_bytes()
+    assert key.encode() not in raw
+    assert b"spend_7d" not in raw
