@@ -1,0 +1,1 @@
+"""The faces of Assent. Thin: no rule lives here."""

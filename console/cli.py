@@ -1,0 +1,80 @@
+"""The command ``assent``. Every command is thin: it parses, calls a room below, and shows the answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from consent.errors import AssentError
+from console import consent_commands, data_commands, log_commands, show
+from console.demo import run_demo
+
+_EPILOG = (
+    "Exit codes: 0 ok, 1 unforeseen, 2 usage or configuration, 3 denied, 4 unavailable or conflict, "
+    "5 evidence broken, 6 bad input, 7 data quality."
+)
+
+app = typer.Typer(
+    name="assent",
+    help="A consent-aware alternative-data feature store for small online loans.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("init")(data_commands.init)
+
+
+@app.command("demo")
+def demo(
+    home: Annotated[Path, typer.Option("--home", help="Where to make the demo's home.")] = Path(
+        ".assent-demo"
+    ),
+    people: Annotated[int, typer.Option("--people", min=20, max=20_000, help="How many borrowers.")] = 400,
+) -> None:
+    """Run everything once on generated borrowers: consent, ingest, publish, train, withdraw, audit.
+
+    Example: assent demo
+    """
+    run_demo(home, people, run)
+
+
+app.add_typer(consent_commands.app, name="consent")
+app.command("ingest")(data_commands.ingest)
+app.command("publish")(data_commands.publish)
+app.command("versions")(data_commands.versions)
+app.command("training-set")(data_commands.training_set)
+app.add_typer(log_commands.app, name="log")
+
+
+def main() -> None:
+    """Run the command and end the process with the exit code of the table in `console.show`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; errors are shown, never raised."""
+    try:
+        result = app(arguments, standalone_mode=False)
+    except AssentError as error:
+        show.say_error(error, as_json="--json" in arguments)
+        return show.exit_code(error)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except typer.Abort:
+        return 130
+    except TyperException as error:
+        show.say_usage(error.format_message())
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:  # the last door: a message could quote a cell, so it is not shown
+        show.say_unforeseen(error)
+        return 1
+    return result if isinstance(result, int) else 0

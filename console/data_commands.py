@@ -1,0 +1,289 @@
+"""``assent init``, ``ingest``, ``publish``, ``versions`` and ``training-set``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consent.clock import EPOCH, format_instant, now_utc
+from consent.errors import BadInput, DataQuality
+from consent.files import move_into_place, partial_path
+from consent.home import Home
+from console.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    SubjectColumn,
+    open_home,
+    optional_instant,
+)
+from console.show import progress_bar, say, say_json, say_table
+
+
+def init(
+    home: HomeOption = DEFAULT_HOME,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", envvar="ASSENT_KEYS", help="Keyring directory; default: beside the home."),
+    ] = None,
+    currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code of all amounts.")] = "CNY",
+    json: JsonOption = False,
+) -> None:
+    """Make a home: keys, an empty consent ledger, and one Feast configuration per purpose.
+
+    Examples:
+      assent init
+      assent init --home /srv/assent --keys /secure/assent.keys --currency INR
+    """
+    made = Home.create(home, keys=keys, currency=currency)
+    configurations = set_up_feast(made)
+    if json:
+        say_json({"home": str(made.root), "keys": str(made.keys), "feast": configurations})
+        return
+    say(f"home  {made.root}")
+    say(f"keys  {made.keys}   (back this up apart from the home, never together with it)")
+    for purpose, path in configurations.items():
+        say(f"feast {path}   ({purpose})")
+
+
+def set_up_feast(home: Home) -> dict[str, str]:
+    """Write the Feast configurations and register the definitions."""
+    from feature_repo.stores import setup  # Feast takes seconds to load
+
+    configurations = setup.write_configurations(home)
+    setup.apply(home)
+    return {purpose: str(path.parent) for purpose, path in configurations.items()}
+
+
+def ingest(
+    source: Annotated[str, typer.Argument(help="spending, employment or app_usage.")],
+    files: Annotated[list[Path], typer.Argument(help="Parquet, CSV or JSONL files, plain or .gz.")],
+    home: HomeOption = DEFAULT_HOME,
+    subject_column: SubjectColumn = "subject_id",
+    encoding: Annotated[
+        str, typer.Option("--encoding", help="Of CSV and JSONL text, e.g. gb18030.")
+    ] = "utf-8",
+    json: JsonOption = False,
+) -> None:
+    """Load what people consented to. Safe to repeat: a row is loaded exactly once.
+
+    Rows without consent are never loaded, only counted by reason. Rows that fail validation go to a sealed
+    quarantine; a file with too many of them is rejected whole (exit code 7).
+
+    Examples:
+      assent ingest spending 2026-11.csv
+      assent ingest employment jobs.jsonl --subject-column customer_no --encoding gb18030
+    """
+    from ingestion.run import ingest as run_ingest
+
+    opened = open_home(home)
+    with progress_bar(quiet=json) as advance:
+        report = run_ingest(
+            opened, source, files, subject_column=subject_column, encoding=encoding, on_progress=advance
+        )
+    if json:
+        say_json(report.report())
+    else:
+        say_ingested(report)
+    if report.rejected_files:
+        raise DataQuality(
+            f"rejected whole: {', '.join(report.rejected_files)}",
+            remedy="Mend the file; the rules that failed are listed above. Nothing of it was loaded.",
+        )
+
+
+def say_ingested(report: Any) -> None:
+    """One line per file, then why rows were refused or quarantined."""
+    columns = ("file", "read", "loaded", "refused", "quarantined", "rejected", "earlier", "outcome")
+    rows = [
+        (
+            f.file,
+            f.read,
+            f.loaded,
+            sum(f.refused.values()),
+            f.quarantined,
+            f.rejected,
+            f.already_ingested,
+            f.outcome,
+        )
+        for f in report.files
+    ]
+    say_table(columns, rows)
+    for f in report.files:
+        for label, counts in (
+            ("refused", f.refused),
+            ("quarantined", f.quarantined_by_rule),
+            ("warned", f.warnings_by_rule),
+        ):
+            if counts:
+                say(f"  {f.file}: {label}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+        if f.failed_table_checks:
+            say(f"  {f.file}: failed: {', '.join(f.failed_table_checks)}")
+
+
+def publish(
+    sources: Annotated[list[str] | None, typer.Argument(help="Which sources; default: all.")] = None,
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="Instant of the newest row; default: now.")
+    ] = None,
+    entities: Annotated[
+        Path | None,
+        typer.Option(
+            "--entities", help="CSV or Parquet of customers and instants that need rows of their own."
+        ),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    subject_column: SubjectColumn = "subject_id",
+    json: JsonOption = False,
+) -> None:
+    """Compute features and publish them as a new data version, offline and online.
+
+    Nothing changed since the last time: nothing is published.
+
+    Examples:
+      assent publish
+      assent publish spending --entities loans.csv
+    """
+    from consent.catalog import require_source
+    from ingestion.entities import read_entities
+    from ingestion.publish import publish as run_publish
+
+    for name in sources or ():
+        require_source(name)
+    opened = open_home(home)
+    asked = None if entities is None else read_entities(opened, entities, subject_column=subject_column)
+    with progress_bar(quiet=json) as advance:
+        published = run_publish(
+            opened,
+            sources,
+            as_of=optional_instant(as_of, "--as-of"),
+            entities=None if asked is None else asked.select(["subject_key", "event_timestamp"]),
+            on_progress=advance,
+        )
+        advance("writing online features", 0, 1)
+        online = materialise(opened) if published else {}
+    if json:
+        say_json(
+            {
+                "published": [{**_version(p.version), "fresh": p.fresh} for p in published],
+                "online_rows": online,
+            }
+        )
+        return
+    say_table(
+        ("table", "version", "rows", "people", ""),
+        [
+            (
+                p.version.table,
+                p.version.number,
+                p.version.rows,
+                p.version.subjects,
+                "new" if p.fresh else "unchanged",
+            )
+            for p in published
+        ],
+    )
+    say("online rows written: " + (", ".join(f"{n} {view}" for view, n in online.items()) or "none"))
+
+
+def materialise(home: Home) -> dict[str, int]:
+    """Bring the online store up to date; rows written per feature view."""
+    from feature_repo.stores import setup
+
+    return setup.materialise(home, start=EPOCH, end=now_utc())
+
+
+def versions(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
+    """Show every published data version.
+
+    Example: assent versions
+    """
+    from ingestion.sources import SOURCES
+    from ingestion.tables import read_versions
+
+    opened = open_home(home)
+    found = [v for s in SOURCES.values() for v in read_versions(opened, s.definition)]
+    if json:
+        say_json({"versions": [_version(v) for v in found]})
+        return
+    say_table(
+        ("table", "version", "rows", "people", "published", "definition", "ledger size"),
+        [
+            (
+                v.table,
+                v.number,
+                v.rows,
+                v.subjects,
+                format_instant(v.published_at)[:19],
+                v.definition_hash[:12],
+                v.lineage["ledger_size"],
+            )
+            for v in found
+        ],
+    )
+
+
+def _version(version: Any) -> dict[str, Any]:
+    return {**vars(version), "published_at": format_instant(version.published_at)}
+
+
+def training_set(
+    entities: Annotated[Path, typer.Argument(help="CSV or Parquet: customers, event_timestamp, labels.")],
+    service: Annotated[str, typer.Option("--service", help="Feature service, e.g. scorecard_training_v1.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write it: .parquet or .csv.")],
+    home: HomeOption = DEFAULT_HOME,
+    subject_column: SubjectColumn = "subject_id",
+    json: JsonOption = False,
+) -> None:
+    """Fetch a point-in-time training set: the same as the plain Feast call, with its receipt.
+
+    A value is given only where consent for the service's purpose is in force now and was in force at the row's
+    instant; else it is null and the reason is counted. Every row stays.
+
+    Example: assent training-set loans.csv --service scorecard_training_v1 --out training.parquet
+    """
+    if out.suffix.lower() not in (".parquet", ".csv"):
+        raise BadInput("the training set can be .parquet or .csv", remedy="Name --out accordingly.")
+    from feature_repo.stores import setup
+    from ingestion.entities import read_entities
+
+    opened = open_home(home)
+    with progress_bar(quiet=json) as advance:
+        advance("reading the entities", 0, 2)
+        frame = read_entities(opened, entities, subject_column=subject_column)
+        advance("fetching what consent allows", 1, 2)
+        fetched, receipt = setup.training_set(opened, frame, service)
+    _write(fetched, out)
+    if json:
+        say_json({"out": str(out), "rows": len(fetched), "receipt": asdict(receipt)})
+    else:
+        say_fetched(receipt)
+        say(f"{len(fetched)} rows written to {out.name}")
+
+
+def _write(frame: Any, out: Path) -> None:
+    partial = partial_path(out.absolute())
+    try:
+        if out.suffix.lower() == ".csv":
+            frame.to_csv(partial, index=False)
+        else:
+            frame.to_parquet(partial, index=False)
+        move_into_place(partial, out.absolute())
+    except OSError as error:
+        raise BadInput(
+            f"{out.name} cannot be written ({os.strerror(error.errno or 0)})", remedy="Check the path."
+        ) from None
+
+
+def say_fetched(receipt: Any) -> None:
+    """Coverage by feature view and the reasons for what is masked."""
+    rows = [
+        (v.view, v.given, v.no_data, ", ".join(f"{n} {r}" for r, n in sorted(v.masked.items())) or "-")
+        for v in receipt.views
+    ]
+    say_table(("features", "given", "no data", "masked by reason"), rows)
+    say(f"purpose {receipt.purpose}, receipt {receipt.receipt_id[:16]}")
