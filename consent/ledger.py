@@ -456,7 +456,9 @@ def _grants_of(connection: sa.Connection, subject_keys: Iterable[str]) -> set[tu
 
 
 def _state(events: tuple[Recorded, ...], source: str, purpose: str, as_of: datetime) -> str:
-    decision = decide(Facts(events), source, purpose, data_at=None, as_of=as_of)
+    """Where the subject's own consent stands; a co-subject's no takes nobody's right to withdraw."""
+    own = tuple(r for r in events if r.event.kind is not Kind.LINKED)
+    decision = decide(Facts(own), source, purpose, data_at=None, as_of=as_of)
     return "GIVEN" if decision.reason is None else decision.reason.value
 
 
@@ -466,62 +468,46 @@ def require_sound(event: Event, recorded_at: datetime) -> None:
     Raises:
         BadInput: it does not hold.
     """
-
-    def insist(sound: bool, message: str, remedy: str) -> None:
+    for name, value in to_row(event, 0).items():
+        if isinstance(value, str):
+            if not (0 < len(value) <= MAX_TEXT and value.isprintable()):
+                raise BadInput(
+                    f"{name} is empty, too long or not printable text",
+                    remedy=f"Give at most {MAX_TEXT} printable characters.",
+                )
+        elif value is not None and abs(value) > MAX_INTEGER:
+            raise BadInput(
+                f"{name} is beyond the year 2255",
+                remedy="Give a real date; an agreement without an end is none.",
+            )
+    for sound, message, remedy in _rules(event, recorded_at):
         if not sound:
             raise BadInput(message, remedy=remedy)
 
-    for name, value in to_row(event, 0).items():
-        insist(
-            not isinstance(value, str) or (0 < len(value) <= MAX_TEXT and value.isprintable()),
-            f"{name} is empty, too long or not printable text",
-            f"Give at most {MAX_TEXT} printable characters.",
-        )
-        insist(
-            not isinstance(value, int) or abs(value) <= MAX_INTEGER,
-            f"{name} is beyond the year 2255",
-            "Give a real date; an agreement without an end is none.",
-        )
-    given = event.kind is Kind.GIVEN
-    linked = event.kind is Kind.LINKED
-    insist(
-        given == (event.grant is not None), "terms belong to a grant, and only to a grant", "Mend the event."
-    )
-    insist(
-        linked == (event.co_subject_key is not None),
-        "a co-subject belongs to a link, and only to a link",
-        "Mend it.",
-    )
-    insist(
-        event.co_subject_key != event.subject_key,
-        "a subject cannot be their own co-subject",
-        "Mend the link.",
-    )
-    if event.kind is not Kind.WITHDRAWN:
-        insist(event.source != ANY, "only a withdrawal may be for every source", "Name the source.")
-        insist(
-            linked or event.purpose != ANY, "only a withdrawal may be for every purpose", "Name the purpose."
-        )
+
+def _rules(event: Event, recorded_at: datetime) -> Iterator[tuple[bool, str, str]]:
+    """Each rule: whether it holds, what is wrong if not, and the remedy."""
+    kind, grant, other = event.kind, event.grant, event.co_subject_key
+    yield (kind is Kind.GIVEN) == (grant is not None), "terms belong to a grant alone", "Mend the event."
+    yield (kind is Kind.LINKED) == (other is not None), "a co-subject belongs to a link alone", "Mend it."
+    yield other != event.subject_key, "a subject cannot be their own co-subject", "Mend the link."
+    if kind is Kind.WITHDRAWN:
+        in_time = event.effective_at <= recorded_at + CLOCK_SKEW
+        yield in_time, "a withdrawal takes effect now or in the past", "Leave effective_at out."
+    else:
+        yield event.source != ANY, "only a withdrawal may be for every source", "Name the source."
+        named = kind is Kind.LINKED or event.purpose != ANY
+        yield named, "only a withdrawal may be for every purpose", "Name the purpose."
     if event.origin == "imported":
-        insist(
-            event.evidence_hash is not None, "an imported event names its evidence", "Give its evidence_hash."
-        )
-    if event.grant is not None:
-        insist(
-            event.grant.expires_at > event.effective_at,
-            "the grant ends before it begins",
-            "Check expires_at.",
-        )
-        insist(
+        named = event.evidence_hash is not None
+        yield named, "an imported event names its evidence", "Give its evidence_hash."
+    if grant is not None:
+        yield grant.expires_at > event.effective_at, "the grant ends before it begins", "Check expires_at."
+        yield (
             event.origin == "imported" or event.effective_at >= recorded_at - CLOCK_SKEW,
             "a grant cannot take effect before it was recorded",
-            "Later consent never legalises earlier collection; use `assent consent import` for a system of record.",
+            "Later consent never legalises earlier collection; `assent consent import` takes a system of record.",
         )
-    insist(
-        event.kind is not Kind.WITHDRAWN or event.effective_at <= recorded_at + CLOCK_SKEW,
-        "a withdrawal takes effect now or in the past",
-        "Leave effective_at out.",
-    )
 
 
 class _Replay:

@@ -34,8 +34,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from consent.catalog import PROHIBITED, PURPOSES, SOURCES, require_source
-from consent.clock import format_instant, now_utc, parse_instant
+from consent.clock import now_utc, parse_instant
 from consent.directory import Directory, normalise_subject_id
+from consent.encoding import canonical_json, to_row
 from consent.errors import AssentError, BadInput, Denied, IllegalTransition
 from consent.files import file_hash
 from consent.home import Home
@@ -63,6 +64,9 @@ FIELDS = (
     *_OPTIONAL_TERMS,
     *("co_subject_id", "channel", "evidence_hash", "event_id"),
 )
+
+#: Customer numbers; the directory has the rules for them.
+_PEOPLE = ("subject_id", "co_subject_id")
 
 MAX_EVENT_ID = 200
 MAX_DAYS = 36_500
@@ -153,7 +157,7 @@ def _clean(fields: Mapping[str, str | None]) -> dict[str, str]:
     said = {name: value.strip() for name, value in fields.items() if value and value.strip()}
     for name, value in said.items():
         limit = MAX_EVENT_ID if name == "event_id" else MAX_TEXT
-        if len(value) > limit or not value.isprintable():
+        if name not in _PEOPLE and (len(value) > limit or not value.isprintable()):
             raise _bad(f"{name} is too long or not printable text", f"Give at most {limit} characters.")
     return said
 
@@ -242,25 +246,12 @@ def _grant(said: Mapping[str, str]) -> Grant:
 
 
 def _canonical(record: ParsedRecord) -> str:
-    said: dict[str, Any] = {
-        "event": record.kind.value,
-        "subject_id": record.subject_id,
-        "source": record.source,
-        "purpose": record.purpose,
-        "effective_at": format_instant(record.effective_at) if record.timed else None,
-        "grant": asdict(record.grant) if record.grant else None,
-        "co_subject_id": record.co_subject_id,
-        "channel": record.channel,
-        "evidence_hash": record.evidence_hash,
-    }
-    return json.dumps(said, sort_keys=True, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: object) -> str | int:
-    if isinstance(value, datetime):
-        return format_instant(value)
-    assert isinstance(value, timedelta)
-    return value.days
+    """As the ledger would write it, with the customer numbers for the people."""
+    people = {record.subject_id: record.subject_id, record.co_subject_id or "": record.co_subject_id or ""}
+    row = to_row(_event(record, people, "", origin="imported", actor="", channel=""), 0)
+    if not record.timed:
+        row["effective_at"] = None
+    return canonical_json(row).decode()
 
 
 # ----------------------------------------------------------------------------------------- into the ledger
@@ -299,30 +290,42 @@ def to_event(
     Raises:
         BadInput: a withdrawal by somebody who is not on record.
     """
-    subject_key = subject_keys.get(record.subject_id)
-    if subject_key is None:
+    if record.subject_id not in subject_keys:
         raise BadInput(
             "nothing is on record about this person",
             remedy="Check the customer number; there is nothing to withdraw.",
             code="UNKNOWN_SUBJECT",
         )
     event_id = _event_id(record, secret, file_sha256)
-    grant = record.grant
-    if grant is not None and not grant.grant_id:
-        grant = replace(grant, grant_id=_hashed(secret, "grant", event_id))
+    event = _event(record, subject_keys, event_id, origin=origin, actor=actor, channel=channel)
+    if event.grant is not None and not event.grant.grant_id:
+        grant = replace(event.grant, grant_id=_hashed(secret, "grant", event_id))
+        event = replace(event, grant=grant)
+    return replace(event, evidence_hash=record.evidence_hash or file_sha256)
+
+
+def _event(
+    record: ParsedRecord,
+    subject_keys: Mapping[str, str],
+    event_id: str,
+    *,
+    origin: Origin,
+    actor: str,
+    channel: str,
+) -> Event:
     return Event(
         event_id=event_id,
         kind=record.kind,
-        subject_key=subject_key,
+        subject_key=subject_keys[record.subject_id],
         source=record.source,
         purpose=record.purpose,
         effective_at=record.effective_at,
-        grant=grant,
+        grant=record.grant,
         co_subject_key=subject_keys[record.co_subject_id] if record.co_subject_id else None,
         origin=origin,
         actor=actor,
         channel=record.channel or channel,
-        evidence_hash=record.evidence_hash or file_sha256,
+        evidence_hash=record.evidence_hash,
     )
 
 
