@@ -1,0 +1,1 @@
+"""The PKDD'99 bank data as a lender's files: consents, spending, loans."""
