@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from consent.catalog import PURPOSES, SOURCES
-from consent.clock import format_instant, now_utc
+from consent.clock import format_instant
 from consent.decide import decide as decide_consent
 from consent.errors import BadInput, Denied
 from consent.home import Home
 from consent.nouns import ANY, Decision, Facts, Kind, Recorded
-from consent.records import import_records, record_statement, record_statements
+from consent.records import import_records
+from consent.statements import record_statement, record_statements
 from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home, optional_instant
 from console.show import progress_bar, say, say_json, say_table
 
@@ -176,7 +178,7 @@ def show(subject: Subject, home: HomeOption = DEFAULT_HOME, json: JsonOption = F
     opened = open_home(home)
     key = _require_known(opened, subject)
     history = opened.ledger.history(key)
-    matrix = _matrix(opened.ledger.facts(key))
+    matrix = _matrix(opened.ledger.facts(key), opened.ledger.now())
     if json:
         say_json(
             {
@@ -210,8 +212,7 @@ def show(subject: Subject, home: HomeOption = DEFAULT_HOME, json: JsonOption = F
     )
 
 
-def _matrix(facts: Facts) -> dict[tuple[str, str], Decision]:
-    now = now_utc()
+def _matrix(facts: Facts, now: datetime) -> dict[tuple[str, str], Decision]:
     return {(s, p): decide_consent(facts, s, p, data_at=None, as_of=now) for s in SOURCES for p in PURPOSES}
 
 
@@ -240,7 +241,7 @@ def decide(
     """
     opened = open_home(home)
     key = opened.directory.find([subject])[0]
-    asked_at = optional_instant(as_of, "--as-of") or now_utc()
+    asked_at = optional_instant(as_of, "--as-of") or opened.ledger.now()
     decision = decide_consent(
         opened.ledger.facts(key) if key else Facts(),
         source,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from consent.audit import require_evidence
 from consent.errors import BadInput, Gap
 from consent.files import write_atomically
-from consent.ledger import require_evidence
 from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home
 from console.show import progress_bar, say, say_json
 

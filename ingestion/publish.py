@@ -91,7 +91,7 @@ def _publish_source(
 ) -> Published:
     definition = describe(source)
     require_same_definition(home, source.definition, definition, now=now)
-    subjects = _usable_subjects(home, source, now)
+    subjects = _usable_subjects(home, source)
     last_day = int(as_of.timestamp()) // 86_400 - 1
     wanted_days = _wanted_days(subjects, last_day, entities)
     input_hash = _input_hash(home, source, definition, wanted_days)
@@ -213,11 +213,13 @@ def _events(home: Home, source: Source, subjects: pa.Array) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def _usable_subjects(home: Home, source: Source, now: datetime) -> pa.Array:
+def _usable_subjects(home: Home, source: Source) -> pa.Array:
     """Subjects with records of the source that some purpose may still use, in order."""
     timeline = home.gate.timeline()
     known = pc.unique(timeline.segments["subject_key"])
-    reasons = timeline.judge_loading(pa.chunked_array([known]), source.name, data_at=None, now=now)
+    reasons = timeline.judge_loading(
+        pa.chunked_array([known]), source.name, data_at=None, now=home.ledger.now()
+    )
     usable = known.filter(pc.is_null(reasons.combine_chunks()))
     return usable.take(pc.sort_indices(usable))
 

@@ -209,7 +209,7 @@ class _Job:
         """The rows that consent lets in, under pseudonyms; the others only as counts by reason."""
         subject_key = pseudonymise(self._home, rows["subject_id"])
         reasons = self._home.gate.timeline().judge_loading(
-            subject_key, self._source.name, data_at=rows[self._source.event_time], now=self._now
+            subject_key, self._source.name, data_at=rows[self._source.event_time], now=self._home.ledger.now()
         )
         reasons = pc.if_else(pc.is_null(rows["subject_id"]), Reason.UNKNOWN.value, reasons)
         counts = {c["values"]: c["counts"] for c in pc.value_counts(reasons).to_pylist() if c["values"]}

@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from consent.clock import now_utc
 from consent.errors import ConfigError, EvidenceError
 from consent.home import Home
 from consent.notes import parse_checkpoint, verify_note
@@ -97,7 +96,7 @@ def fetch(
     home = store.open_home()
     timeline, checkpoint = _read_ledger(home)
     # The clock after the ledger: a withdrawal on record is then never in the future.
-    now = now_utc()
+    now = home.ledger.now()
     answers = [_answer(home, store.purpose, view, entities, timeline, now) for view in views]
     table = entities.table
     for answer in answers:

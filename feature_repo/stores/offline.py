@@ -16,7 +16,6 @@ from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob,
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 
-from consent.clock import now_utc
 from consent.errors import Denied, Gap
 from feature_repo.stores.config import ConsentStoreConfig
 from feature_repo.stores.entity_rows import read_entity_rows
@@ -219,7 +218,11 @@ def _pull(
             rows = rows.take(latest_rows(rows[SUBJECT_KEY], rows[EVENT_TIMESTAMP]))
         timeline = home.gate.timeline()
         reasons = timeline.judge(
-            rows[SUBJECT_KEY], source.source, store.purpose, data_at=rows[EVENT_TIMESTAMP], as_of=now_utc()
+            rows[SUBJECT_KEY],
+            source.source,
+            store.purpose,
+            data_at=rows[EVENT_TIMESTAMP],
+            as_of=home.ledger.now(),
         )
         return rows.filter(pc.is_null(reasons)).select(columns), None
 

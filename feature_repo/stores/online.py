@@ -25,11 +25,11 @@ from feast.repo_config import RepoConfig
 from pydantic import StrictStr
 
 from consent.catalog import PURPOSES
-from consent.clock import instant, micros, now_utc
+from consent.clock import instant, micros
 from consent.decide import decide
 from consent.errors import Denied
 from consent.home import Home
-from consent.nouns import Facts
+from consent.ledger import Ledger
 from feature_repo.stores.cells import Cells
 from feature_repo.stores.config import ConsentStoreConfig
 from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
@@ -223,7 +223,7 @@ class _Reader:
         event_us, values = self.cells.open(self.cells.token(subject), sealed)
         facts = self.home.ledger.facts(subject)
         # The clock after the ledger: a withdrawal on record is then never in the future.
-        now, data_at = now_utc(), instant(event_us)
+        now, data_at = self.home.ledger.now(), instant(event_us)
         allowed = decide(facts, self.source, self.purpose, data_at=data_at, as_of=now).allowed
         too_old = self.ttl is not None and self.ttl > timedelta(0) and data_at < now - self.ttl
         return (data_at, values) if allowed and not too_old else (None, None)
@@ -237,20 +237,20 @@ def _usable_by_some_purpose(
         return [
             subject is not None
             and time is not None
-            and _some_purpose_may(home.ledger.facts(subject), source, instant(time))
+            and _some_purpose_may(home.ledger, subject, source, instant(time))
             for subject, time in zip(subjects, times, strict=True)
         ]
     reasons = home.gate.timeline().judge_loading(
         pa.chunked_array([pa.array(subjects, pa.string())]),
         source,
         data_at=pa.chunked_array([pa.array(times, INSTANT)]),
-        now=now_utc(),
+        now=home.ledger.now(),
     )
     return [reason is None for reason in reasons.to_pylist()]
 
 
-def _some_purpose_may(facts: Facts, source: str, data_at: datetime) -> bool:
-    now = now_utc()
+def _some_purpose_may(ledger: Ledger, subject: str, source: str, data_at: datetime) -> bool:
+    facts, now = ledger.facts(subject), ledger.now()
     return any(decide(facts, source, purpose, data_at=data_at, as_of=now).allowed for purpose in PURPOSES)
 
 

@@ -12,9 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consent import merkle
+from consent.audit import AuditReport, require_evidence
 from consent.encoding import RECORD_COLUMNS, commitment
 from consent.errors import EvidenceError
-from consent.ledger import AuditReport, Ledger, require_evidence
+from consent.ledger import Ledger
 from consent.notes import Signer, format_checkpoint, parse_checkpoint, sign_note, verify_note
 from consent.nouns import ANY, Event, Kind
 from tests.consent.consent_samples import BELA, CHEN, DAY, YEAR, Clock, event, given, withdrawn

@@ -12,21 +12,14 @@ from typing import Any
 
 import pytest
 
-from consent import records
+from consent import statements
 from consent.clock import now_utc, parse_instant
 from consent.decide import decide
 from consent.errors import AssentError, BadInput, Conflict, Denied, IllegalTransition
 from consent.home import Home
 from consent.nouns import ANY, Decision, Kind, Reason, Recorded
-from consent.records import (
-    FIELDS,
-    ImportReport,
-    Rejected,
-    import_records,
-    parse_record,
-    record_statement,
-    record_statements,
-)
+from consent.records import ImportReport, Rejected, import_records
+from consent.statements import FIELDS, parse_record, record_statement, record_statements
 from tests.consent.consent_samples import NOW
 
 SECRET = "SECRET-13800138000-贰拾"
@@ -605,5 +598,5 @@ def test_a_statement_without_a_time_takes_effect_now() -> None:
 
 def test_every_field_is_documented() -> None:
     """The module's table names each field that may be sent."""
-    assert records.__doc__ is not None
-    assert all(name in records.__doc__ for name in FIELDS)
+    assert statements.__doc__ is not None
+    assert all(name in statements.__doc__ for name in FIELDS)

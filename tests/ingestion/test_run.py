@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from consent.clock import now_utc
 from consent.errors import AssentError, BadInput, Conflict, Denied, EvidenceError
 from consent.files import exclusive
 from consent.home import Home
 from ingestion.run import RunReport, ingest
 from ingestion.vault import read_batches, read_store
-from tests.ingestion.conftest import DATA_FROM, transaction, write_csv
+from tests.ingestion.conftest import DATA_FROM, grant_event, transaction, write_csv
 
 
 def loaded(home: Home, source: str = "spending") -> pa.Table:
@@ -101,9 +104,27 @@ def test_withdrawal_stops_loading(
     assert report.files[0].refused == {"WITHDRAWN": 3}
 
 
+def test_a_clock_set_back_does_not_undo_a_withdrawal(
+    home: Home, withdraw: Callable[..., None], tmp_path: Path
+) -> None:
+    """The gates' now is never before the ledger's last entry."""
+    key = home.directory.find_or_create(["甲"])[0]
+    given = replace(
+        grant_event(key, "spending", "credit_scoring"),
+        effective_at=now_utc() - timedelta(days=2),
+        origin="imported",
+        evidence_hash="cd" * 32,
+    )
+    home.ledger.append([given])
+    withdraw("甲", "spending")
+    path = write_csv(tmp_path / "f.csv", good_rows("甲", 3))
+    home.ledger._clock = lambda: now_utc() - timedelta(seconds=30)
+    report = ingest(home, "spending", [path], clock=lambda: now_utc() - timedelta(seconds=30))
+    assert report.files[0].refused == {"WITHDRAWN": 3}
+
+
 def test_joint_data_needs_both(home: Home, consent: Callable[..., str], tmp_path: Path) -> None:
     """DESIGN 4.10: data about two people needs both."""
-    from consent.clock import now_utc
     from consent.ledger import new_event_id
     from consent.nouns import Event, Kind
 
