@@ -16,6 +16,7 @@ feast/             one Feast configuration per purpose, the registry and the onl
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -46,11 +47,13 @@ class Settings:
         origin: name of the consent log, signed into every checkpoint.
         currency: ISO 4217 code of every amount in this home.
         reject_above: share of bad rows above which a batch is rejected whole.
+        keys: absolute path of the keyring; None: beside the home.
     """
 
     origin: str
     currency: str = "CNY"
     reject_above: float = 0.05
+    keys: str | None = None
 
 
 class Home:
@@ -80,7 +83,8 @@ class Home:
         if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise Conflict("the home exists and is not empty", remedy="Use it, or name another with --home.")
         keyring = Keyring.open(keys) if keys.is_dir() and any(keys.iterdir()) else Keyring.create(keys)
-        settings = Settings(origin=f"assent/{secrets.token_hex(8)}", currency=currency)
+        elsewhere = None if keys == keys_beside(root) else str(keys)
+        settings = Settings(f"assent/{secrets.token_hex(8)}", currency=currency, keys=elsewhere)
         partial = root.with_name(f"{root.name}.partial-{secrets.token_hex(4)}")
         partial.mkdir(mode=0o700, parents=True)
         try:
@@ -95,7 +99,10 @@ class Home:
 
     @classmethod
     def open(cls, root: Path, *, keys: Path | None = None) -> Home:
-        """The home at `root`; its keys are beside it, or where ``ASSENT_KEYS`` says.
+        """The home at `root`.
+
+        Args:
+            keys: where the keyring is; else ``ASSENT_KEYS`` says it, else the settings, else it is beside the home.
 
         Raises:
             Unavailable: there is none.
@@ -110,10 +117,9 @@ class Home:
             ) from None
         except UnicodeDecodeError:
             raise ConfigError(f"{CONFIG_FILE} is not text", remedy="Mend it or restore it.") from None
-        named = os.environ.get("ASSENT_KEYS")
-        return cls(
-            root, keys or (Path(named).absolute() if named else keys_beside(root)), _parse_settings(text)
-        )
+        settings = _parse_settings(text)
+        named = keys or os.environ.get("ASSENT_KEYS") or settings.keys or keys_beside(root)
+        return cls(root, Path(named).absolute(), settings)
 
     @cached_property
     def keyring(self) -> Keyring:
@@ -167,12 +173,12 @@ def _require_currency(currency: object) -> str:
 
 def _format_settings(settings: Settings) -> str:
     return (
-        "# Assent home. Keys are not here; they lie beside this directory or where ASSENT_KEYS says.\n"
+        "# Assent home. Its keys lie beside this directory, or where `keys` or ASSENT_KEYS says; never in it.\n"
         f"format = {FORMAT}\n"
         f'origin = "{settings.origin}"\n'
         f'currency = "{settings.currency}"\n'
         f"reject_above = {settings.reject_above}\n"
-    )
+    ) + (f"keys = {json.dumps(settings.keys)}\n" if settings.keys else "")
 
 
 def _parse_settings(text: str) -> Settings:
@@ -180,7 +186,7 @@ def _parse_settings(text: str) -> Settings:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise ConfigError(f"{CONFIG_FILE} is not valid TOML", remedy="Mend it or restore it.") from None
-    known = {"format", "origin", "currency", "reject_above"}
+    known = {"format", "origin", "currency", "reject_above", "keys"}
     if raw.get("format") != FORMAT or not isinstance(raw.get("origin"), str) or set(raw) - known:
         raise ConfigError(
             f"{CONFIG_FILE} is not of format {FORMAT}, or has settings nobody knows",
@@ -189,4 +195,7 @@ def _parse_settings(text: str) -> Settings:
     reject_above = raw.get("reject_above", 0.05)
     if not isinstance(reject_above, int | float) or not 0 <= reject_above <= 1:
         raise ConfigError("reject_above is not a share from 0 to 1", remedy=f"Mend {CONFIG_FILE}.")
-    return Settings(raw["origin"], _require_currency(raw.get("currency", "CNY")), float(reject_above))
+    keys = raw.get("keys")
+    if keys is not None and not (isinstance(keys, str) and Path(keys).is_absolute()):
+        raise ConfigError("keys is not an absolute path", remedy=f"Mend {CONFIG_FILE}.")
+    return Settings(raw["origin"], _require_currency(raw.get("currency", "CNY")), float(reject_above), keys)

@@ -281,6 +281,7 @@ def _apps(dice: random.Random, person: Person, today: datetime) -> list[dict[str
             hour = (
                 dice.randrange(0, 6) if dice.random() < 0.1 + 0.3 * person.strain else dice.randrange(6, 24)
             )
+            event = "install" if dice.random() < 0.03 else "open"
             rows.append(
                 {
                     "subject_id": person.customer,
@@ -288,10 +289,10 @@ def _apps(dice: random.Random, person: Person, today: datetime) -> list[dict[str
                     - timedelta(days=back)
                     + timedelta(hours=hour, seconds=dice.randrange(3600)),
                     "package": package,
-                    "event": "install" if dice.random() < 0.03 else "open",
+                    "event": event,
                     "category": category,
                     "device_id": person.device,
-                    "duration_s": dice.randrange(5, 1800),
+                    "duration_s": dice.randrange(5, 1800) if event == "open" else None,
                 }
             )
     return rows

@@ -206,3 +206,16 @@ def test_a_kill_half_way_leaves_no_home(root: Path) -> None:
             Home.create(place / str(len(made)))
         except AssentError as error:  # pragma: no cover
             raise AssertionError("what was left behind is in the way") from error
+
+
+def test_a_keyring_elsewhere_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--keys` at init is enough; ASSENT_KEYS and the argument still win."""
+    monkeypatch.delenv("ASSENT_KEYS", raising=False)
+    made = Home.create(tmp_path / "home", keys=tmp_path / "密 钥")
+    made.directory.find_or_create(["甲"])
+    opened = Home.open(tmp_path / "home")
+    assert opened.keys == tmp_path / "密 钥"
+    assert opened.directory.find(["甲"]) == made.directory.find(["甲"])
+    monkeypatch.setenv("ASSENT_KEYS", str(tmp_path / "mounted"))
+    assert Home.open(tmp_path / "home").keys == tmp_path / "mounted"
+    assert Home.open(tmp_path / "home", keys=tmp_path / "named").keys == tmp_path / "named"

@@ -23,6 +23,7 @@ from ingestion.run import ingest
 from ingestion.sources import SOURCES
 from ingestion.tables import publish_table, read_current, read_table, read_versions
 from tests.ingestion.conftest import transaction, write_csv
+from tests.ingestion.killing import kill_at_each_step
 
 
 @pytest.fixture
@@ -200,37 +201,6 @@ def test_a_version_swapped_for_another_is_evidence(home: Home, filled: dict[str,
         read_versions(home, "spending_v1")
 
 
-_KILLED = """
-import os, sys
-from pathlib import Path
-import ibis, pyarrow.parquet
-from consent.home import Home
-from ingestion.publish import publish
-
-def dies_at(point):
-    left = point
-    def step(function):
-        def stepped(*args, **kwargs):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os._exit(9)
-            return function(*args, **kwargs)
-        return stepped
-    os.fsync = step(os.fsync)
-    Path.replace = step(Path.replace)
-    pyarrow.parquet.write_table = step(pyarrow.parquet.write_table)
-    publish(Home.open(Path(sys.argv[1])))
-    os._exit(0)
-
-for point in range(1, 12):
-    child = os.fork()
-    if child == 0:
-        dies_at(point)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
 def test_a_killed_publish_leaves_the_last_version_and_run_again_completes(
     home: Home, filled: dict[str, str], tmp_path: Path
 ) -> None:
@@ -238,16 +208,8 @@ def test_a_killed_publish_leaves_the_last_version_and_run_again_completes(
     publish(home)
     before = current(home)
     ingest(home, "spending", [write_csv(tmp_path / "g.csv", [transaction("甲", 99, amount="5.00")])])
-    done = subprocess.run(
-        [sys.executable, "-c", _KILLED, home.root],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        check=True,
-    )
-    codes = done.stdout.split()
-    assert set(codes) <= {"0", "9"}, done.stderr
-    assert codes.count("9") >= 5
+    codes = kill_at_each_step("publish(home)", home, range(1, 12))
+    assert codes.count(9) >= 5
     assert read_table(home, read_versions(home, "spending_v1")[0]).equals(before)
     publish(home)
     assert [v.number for v in read_versions(home, "spending_v1")] == [1, 2]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -24,6 +21,7 @@ from consent.home import Home
 from ingestion.run import RunReport, ingest
 from ingestion.vault import read_batches, read_store
 from tests.ingestion.conftest import DATA_FROM, grant_event, transaction, write_csv
+from tests.ingestion.killing import kill_at_each_step
 
 
 def loaded(home: Home, source: str = "spending") -> pa.Table:
@@ -270,38 +268,6 @@ def test_a_record_moved_to_another_subject_does_not_open(
         vault._read_batch(home, "vault", batch, None)
 
 
-_KILLED = """
-# Imports once, then forks one child per kill point, before any library has started a thread.
-import os, sys
-from pathlib import Path
-import pyarrow.parquet, validation.evaluation
-from consent.home import Home
-from ingestion.run import ingest
-
-def dies_at(point):
-    left = point
-    def step(function):
-        def stepped(*args, **kwargs):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                os._exit(9)
-            return function(*args, **kwargs)
-        return stepped
-    os.fsync = step(os.fsync)
-    Path.replace = step(Path.replace)
-    pyarrow.parquet.ParquetWriter.write_table = step(pyarrow.parquet.ParquetWriter.write_table)
-    ingest(Home.open(Path(sys.argv[1])), "spending", [Path(p) for p in sys.argv[2].split(";")])
-    os._exit(0)
-
-for point in sys.argv[3].split(","):
-    child = os.fork()
-    if child == 0:
-        dies_at(int(point))
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
 def test_a_killed_job_run_again_ends_in_the_same_state(
     home: Home, consent: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -315,23 +281,11 @@ def test_a_killed_job_run_again_ends_in_the_same_state(
         write_csv(tmp_path / "g.csv", [*good_rows("乙", 40, 100), *good_rows("丙", 2, 300)]),
     ]
     expected = sorted([f"t{i}" for i in range(40) if i != 7] + [f"t{i}" for i in range(100, 140)])
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            _KILLED,
-            home.root,
-            ";".join(map(str, files)),
-            ",".join(map(str, range(1, 24, 2))),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        check=True,
+    named = [str(path) for path in files]
+    codes = kill_at_each_step(
+        f"ingest(home, 'spending', [Path(p) for p in {named!r}])", home, range(1, 24, 2)
     )
-    codes = done.stdout.split()
-    assert set(codes) <= {"0", "9"}, done.stderr
-    assert codes.count("9") >= 5
+    assert codes.count(9) >= 5
     assert set(ids(home)) <= set(expected)
     report = ingest(home, "spending", files)
     assert reconciles(report)
