@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check example-berka bench-line lock clean
+.PHONY: help install demo test check example-berka bench-line docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ example-berka: $(READY)  ## real bank data: consent, ingest, publish, train, wit
 
 bench-line: $(READY)  ## the whole line beside plain DuckDB
 	$(BIN)/python benchmarks/bench_line.py
+
+docs: $(READY)  ## write docs/sources.md from the definitions
+	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md
 
 lock:  ## pin the dependencies anew (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-emit-index-url --generate-hashes --custom-compile-command "make lock" --upgrade -o requirements.lock
