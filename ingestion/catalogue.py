@@ -28,9 +28,9 @@ def catalogue() -> str:
         "",
         "Written from the definitions by `make docs`; do not edit.",
         "",
-        "A file is Parquet, CSV with a header, or JSONL, plain or `.gz`. Besides the columns below it has one with"
-        " the customer number: `subject_id`, or what `--subject-column` names. Other columns are not read. Amounts of one"
-        " home are in one currency, set at `assent init`.",
+        "A file is Parquet, CSV with a header, or JSONL, plain or `.gz`. Besides the columns below it has one"
+        " with the customer number: `subject_id`, or what `--subject-column` names. Other columns are not read."
+        " Amounts of one home are in one currency, set at `assent init`.",
         "",
         f"Never accepted, consent or not: {', '.join(sorted(PROHIBITED))}.",
     ]
