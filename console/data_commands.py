@@ -165,12 +165,13 @@ def publish(
             on_progress=advance,
         )
         advance("writing online features", 0, 1)
-        online = materialise(opened) if published else {}
+        online, removed = bring_online(opened) if published else ({}, 0)
     if json:
         say_json(
             {
                 "published": [{**_version(p.version), "fresh": p.fresh} for p in published],
                 "online_rows": online,
+                "online_values_removed": removed,
             }
         )
         return
@@ -187,14 +188,15 @@ def publish(
             for p in published
         ],
     )
-    say("online rows written: " + (", ".join(f"{n} {view}" for view, n in online.items()) or "none"))
+    say("online: written " + (", ".join(f"{n} {view}" for view, n in online.items()) or "nothing"), end="")
+    say(f"; {removed} values that nobody may use any more removed")
 
 
-def materialise(home: Home) -> dict[str, int]:
-    """Bring the online store up to date; rows written per feature view."""
+def bring_online(home: Home) -> tuple[dict[str, int], int]:
+    """Bring the online store up to date: people written per feature view, and values removed."""
     from feature_repo.stores import setup
 
-    return setup.materialise(home, start=EPOCH, end=now_utc())
+    return setup.materialise(home, start=EPOCH, end=now_utc()), setup.remove_unusable(home)
 
 
 def versions(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:

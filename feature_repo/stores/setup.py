@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast import Entity, FeatureService, FeatureStore
 from feast.base_feature_view import BaseFeatureView
 from feast.errors import FeatureServiceNotFoundException
@@ -142,6 +143,23 @@ def online_features(
     rows = {SUBJECT_KEY: keys, **{name: list(values) for name, values in (request or {}).items()}}
     answer: dict[str, list[Any]] = store.get_online_features(features=registered, entity_rows=rows).to_dict()
     return {**answer, SUBJECT_KEY: list(subject_keys)}
+
+
+def remove_unusable(home: Home) -> int:
+    """Delete online values that no purpose may use any more; reading them is denied already.
+
+    Returns:
+        The number of values deleted.
+    """
+    store = open_store(home, SERVING[0])
+    timeline, now = home.gate.timeline(), home.ledger.now()
+    known = pa.chunked_array([pc.unique(timeline.segments["subject_key"])])
+    removed = 0
+    for view in store.list_feature_views():
+        reasons = timeline.judge_loading(known, require_consent_view(view).source, data_at=None, now=now)
+        gone = known.filter(pc.is_valid(reasons)).to_pylist()
+        removed += int(store.provider.online_store.remove_subjects(store.config, [view], gone))
+    return removed
 
 
 def remove_online(home: Home, subject_keys: Sequence[str]) -> int:

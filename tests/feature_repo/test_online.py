@@ -256,3 +256,19 @@ def test_a_moved_or_changed_value_is_evidence_not_an_answer(
 def test_a_subject_has_another_token_in_every_view(lender: Lender) -> None:
     key = "a" * 32
     assert len({token(lender, key, view) for view in ("spending_v1", "employment_v1")}) == 2
+
+
+def test_values_of_people_who_withdrew_are_removed(tmp_path: Path) -> None:
+    """Denied at once; gone from the store at the next publish, and nobody else's."""
+    lender = Lender(tmp_path / "home")
+    stays, leaves = (lender.agrees("credit_scoring", "fraud_detection", sources=["spending"]) for _ in "ab")
+    lender.publish("spending", [(key, -3, {"spend_30d": 5.0}) for key in (stays, leaves)])
+    setup.materialise(lender.home, start=lender.at(-30), end=lender.at(0))
+    lender.withdraw(leaves, purpose="credit_scoring")
+    assert setup.remove_unusable(lender.home) == 0
+    lender.withdraw(leaves)
+    assert setup.remove_unusable(lender.home) > 0
+    assert setup.remove_unusable(lender.home) == 0
+    assert setup.remove_online(lender.home, [leaves]) == 0
+    assert setup.online_features(lender.home, "scorecard_v1", [stays, leaves])["spend_30d"] == [5.0, None]
+    assert setup.remove_online(lender.home, [stays]) > 0
