@@ -15,6 +15,9 @@ from consent.errors import BadInput, Conflict, IllegalTransition
 from consent.nouns import ANY, Event, Facts, Kind, Reason, Recorded
 from consent.queries import find_events, find_grants, read_events_of
 
+#: Code of the error for a withdrawal of what is withdrawn.
+ALREADY_WITHDRAWN = "ALREADY_WITHDRAWN"
+
 _KEY = re.compile("[0-9a-f]{32}")
 
 #: Longest text an event may carry in one field.
@@ -72,17 +75,24 @@ class Admission:
             and event.source in (ANY, r.event.source)
             and event.purpose in (ANY, r.event.purpose)
         ]
-        # In force when it was withdrawn, now, or from a later start on.
         instants = {min(event.effective_at, self._recorded_at), self._recorded_at}
         instants |= {g.effective_at for g in grants if g.effective_at > self._recorded_at}
         pairs = {(g.source, g.purpose) for g in grants}
-        states = {_state(mine, *pair, at) for pair in pairs for at in instants}
-        if not states - {Reason.WITHDRAWN.value, Reason.NO_GRANT.value, Reason.NOT_YET.value}:
-            state = Reason.WITHDRAWN.value if Reason.WITHDRAWN.value in states else Reason.NO_GRANT.value
-            raise IllegalTransition(
-                f"there is nothing to withdraw: the state is {state}",
-                remedy="Look at the subject's record with `assent consent show`.",
-            )
+        after = (*mine, Recorded(self._next, self._recorded_at, event))
+        none = {Reason.WITHDRAWN.value, Reason.NO_GRANT.value, Reason.NOT_YET.value}
+        for pair, at in ((pair, at) for pair in pairs for at in instants):
+            if _state(mine, *pair, at) not in none | {_state(after, *pair, at)}:
+                return
+        states = {_state(mine, *pair, self._recorded_at) for pair in pairs}
+        withdrawn = states == {Reason.WITHDRAWN.value}
+        state = ", ".join(sorted(states)) or Reason.NO_GRANT.value
+        none_left = states <= {Reason.WITHDRAWN.value, Reason.NO_GRANT.value}
+        when = "" if none_left else ", and it is dated before any of it was given"
+        raise IllegalTransition(
+            f"there is nothing to withdraw: the state is {state}{when}",
+            remedy="Look at the subject's record with `assent consent show`; check effective_at.",
+            code=ALREADY_WITHDRAWN if withdrawn else None,
+        )
 
     def _require_new_grant(self, event: Event, grant_id: str) -> None:
         grant = (event.subject_key, event.source, event.purpose, grant_id)
@@ -143,7 +153,11 @@ def _rules(event: Event, recorded_at: datetime) -> Iterator[tuple[bool, str, str
     yield other != event.subject_key, "a subject cannot be their own co-subject", "Mend the link."
     if kind is Kind.WITHDRAWN:
         in_time = event.effective_at <= recorded_at + CLOCK_SKEW
-        yield in_time, "a withdrawal takes effect now or in the past", "Leave effective_at out."
+        yield (
+            in_time,
+            "a withdrawal takes effect now or in the past (a time without an offset is UTC)",
+            "Leave effective_at out, or write it with its offset.",
+        )
     else:
         yield event.source != ANY, "only a withdrawal may be for every source", "Name the source."
         named = kind is Kind.LINKED or event.purpose != ANY

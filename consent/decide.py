@@ -57,14 +57,14 @@ def decide(
         return Decision(False, Reason.UNKNOWN)
     own = _standing(facts.events, source, purpose, as_of, known_at)
     if own.event is None:
-        return Decision(False, own.reason)
+        return Decision(False, own.reason, imported=own.imported)
     if own.reason is not None:
         return _denied(own.reason, own.event)
     parties = [own]
     for co_subject_key in sorted(_linked(facts.events, source, known_at)):
         theirs = _standing(facts.co_subjects.get(co_subject_key, ()), source, purpose, as_of, known_at)
         if theirs.reason is not None:
-            return Decision(False, theirs.reason, party="co_subject")
+            return Decision(False, theirs.reason, party="co_subject", imported=theirs.imported)
         parties.append(theirs)
     reason = _outside_data([p.event.grant for p in parties if p.event and p.event.grant], data_at, as_of)
     return _denied(reason, own.event) if reason else _allowed(own.event)
@@ -88,6 +88,7 @@ class _Standing:
 
     reason: Reason | None
     event: Event | None = None
+    imported: bool = False
 
 
 def _standing(
@@ -102,8 +103,9 @@ def _standing(
         return _Standing(Reason.NOT_YET)
     last = max(effective, key=order).event
     if last.grant is None:
-        return _Standing(_REFUSING[last.kind])
-    return _Standing(Reason.EXPIRED if as_of >= last.grant.expires_at else None, last)
+        return _Standing(_REFUSING[last.kind], imported=last.origin == "imported")
+    expired = Reason.EXPIRED if as_of >= last.grant.expires_at else None
+    return _Standing(expired, last, imported=last.origin == "imported")
 
 
 _REFUSING = {Kind.WITHDRAWN: Reason.WITHDRAWN, Kind.REFUSED: Reason.NO_GRANT}

@@ -39,7 +39,7 @@ def move_into_place(prepared: Path, path: Path) -> None:
 def remove_partials(directory: Path) -> None:
     """Delete what an interrupted job left behind."""
     for leftover in directory.rglob("*" + _PARTIAL):
-        leftover.unlink()
+        leftover.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

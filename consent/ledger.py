@@ -22,8 +22,8 @@ from consent.admission import Admission
 from consent.audit import AuditReport, replay
 from consent.clock import micros, now_utc
 from consent.encoding import NONCE_BYTES, RECORD_COLUMNS, commitment, entry, to_row
-from consent.errors import Conflict, Unavailable
-from consent.notes import Signer, Verifier, format_checkpoint, sign_note
+from consent.errors import Conflict, EvidenceError, Unavailable
+from consent.notes import Signer, Verifier, format_checkpoint, parse_checkpoint, sign_note, verify_note
 from consent.nouns import Event, Facts, Recorded
 from consent.queries import find_events, open_tree, read_events_of, read_facts, read_last_instant, read_size
 from consent.schema import INSERT, TRIGGERS, checkpoint_table, metadata
@@ -204,6 +204,34 @@ class Ledger:
         )
 
     # ------------------------------------------------------------------ proving
+
+    def require_checkpoint(self, note: bytes) -> int:
+        """Return if what this checkpoint pins is still what the ledger holds; call `audit` for the rest.
+
+        Args:
+            note: a checkpoint of this ledger that was kept elsewhere.
+
+        Returns:
+            The number of entries it pins.
+
+        Raises:
+            EvidenceError: it is not signed by this ledger's key, or the ledger was cut or rewritten since.
+        """
+        pinned = parse_checkpoint(verify_note(note, [self.verifier]))
+        with self._connection() as connection:
+            size = read_size(connection)
+            if pinned.origin != self.verifier.name or pinned.tree_size > size:
+                raise EvidenceError(
+                    f"the checkpoint pins {pinned.tree_size} entries, the ledger holds {size}",
+                    remedy="Entries were removed, an old copy was restored, or it is of another ledger.",
+                )
+            root = merkle.root(open_tree(connection), pinned.tree_size)
+        if root != pinned.root:
+            raise EvidenceError(
+                f"the first {pinned.tree_size} entries are not those the checkpoint pins",
+                remedy="The ledger was rewritten after the checkpoint was made. Keep both files.",
+            )
+        return pinned.tree_size
 
     def audit(self, *, on_progress: Callable[[int], None] = lambda _: None) -> AuditReport:
         """Replay everything: contents, order, clocks, tree, stored tiles and every signed checkpoint.

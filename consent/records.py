@@ -16,12 +16,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from consent.admission import require_sound
+from consent.admission import ALREADY_WITHDRAWN, require_sound
 from consent.clock import now_utc
 from consent.errors import AssentError, BadInput, Denied, IllegalTransition
-from consent.files import file_hash
 from consent.home import Home
 from consent.nouns import Event, Kind, Recorded
+from consent.sealing import token
 from consent.statements import (
     FIELDS,
     ParsedRecord,
@@ -44,6 +44,7 @@ class Rejected:
     line: int
     reason: str
     message: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def import_records(
     if read_lines is None:
         raise BadInput("the file is of no known kind", remedy=f"Name it {', '.join(_READERS)}.")
     codec = _codec(encoding)
-    job = _Import(home, actor, _require_text(path, codec), now_utc(), on_progress)
+    job = _Import(home, actor, _require_text(home, path, codec), now_utc(), on_progress)
     with path.open(encoding=codec) as file:
         for line, fields in read_lines(file):
             job.take(line, fields)
@@ -106,8 +107,10 @@ def _codec(encoding: str) -> str:
     return "utf-8-sig" if name == "utf-8" else name
 
 
-def _require_text(path: Path, codec: str) -> str:
-    """SHA-256 of the file, once all of it has been seen to be text.
+def _require_text(home: Home, path: Path, codec: str) -> str:
+    """Keyed hash of the file, once all of it has been seen to be text.
+
+    A plain hash of a short file would confirm a guess of what is in it.
 
     Raises:
         BadInput: it is missing, empty, binary or in another encoding.
@@ -121,11 +124,14 @@ def _require_text(path: Path, codec: str) -> str:
                 empty = empty and not block.strip()
         if empty:
             raise BadInput("the file is empty", remedy="Export it again.")
-        return file_hash(path)
+        return token(home.keyring.secret("evidence"), path.read_bytes()).hex()
     except OSError:
         raise BadInput("the file cannot be read", remedy="Check its name and your rights.") from None
     except (UnicodeError, LookupError):
-        raise BadInput(f"the file is not text in {codec}", remedy="Name its encoding: gb18030?") from None
+        raise BadInput(
+            f"the file is not text in {codec.removesuffix('-sig')}",
+            remedy="Name its encoding with --encoding, e.g. gb18030.",
+        ) from None
 
 
 #: A line's number and what it says, or why it says nothing.
@@ -218,11 +224,11 @@ class _Import:
     """One file on its way into the ledger."""
 
     def __init__(
-        self, home: Home, actor: str, file_sha256: str, now: datetime, on_progress: Callable[[int], None]
+        self, home: Home, actor: str, file_token: str, now: datetime, on_progress: Callable[[int], None]
     ) -> None:
         self._home = home
         self._actor = actor
-        self._file_sha256 = file_sha256
+        self._evidence = file_token
         self._now = now
         self._on_progress = on_progress
         self._secret = home.keyring.secret("import")
@@ -258,7 +264,7 @@ class _Import:
         return ImportReport(self._read, self._recorded, self._already_recorded, rejected)
 
     def _reject(self, line: int, error: AssentError) -> None:
-        self._rejected.append(Rejected(line, error.code, error.message))
+        self._rejected.append(Rejected(line, error.code, error.message, error.remedy))
 
     def _settle(self, items: Sequence[_Item]) -> None:
         """Record the statements, or find out why not; the same one twice is settled in two rounds."""
@@ -290,7 +296,7 @@ class _Import:
                     origin="imported",
                     actor=self._actor,
                     channel="import",
-                    file_sha256=self._file_sha256,
+                    file_token=self._evidence,
                 )
                 require_sound(event, self._now)
                 events[line] = (event, record)
@@ -310,6 +316,9 @@ class _Import:
         try:
             self._recorded += len(self._home.ledger.append([event for _, event in fresh]))
         except (BadInput, IllegalTransition) as error:
+            if error.code == ALREADY_WITHDRAWN and len(fresh) == 1:
+                self._already_recorded += 1
+                return
             if len(fresh) == 1:
                 self._reject(fresh[0][0], error)
                 return

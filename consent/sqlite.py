@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -34,6 +35,10 @@ def open_sqlite(path: Path) -> sa.Engine:
     return engine
 
 
+#: Which file an engine's connections have open.
+_OPENED: WeakKeyDictionary[sa.Engine, tuple[int, int]] = WeakKeyDictionary()
+
+
 @contextmanager
 def transaction(engine: sa.Engine, what: str, *, write: bool = False) -> Iterator[sa.Connection]:
     """One transaction; what goes wrong in the database is told without quoting it.
@@ -42,6 +47,7 @@ def transaction(engine: sa.Engine, what: str, *, write: bool = False) -> Iterato
         Unavailable: the file is locked or cannot be read.
         EvidenceError: the file is damaged, or a guard of the ledger refused.
     """
+    _require_same_file(engine)
     try:
         with engine.connect().execution_options(write=write) as connection, connection.begin():
             yield connection
@@ -65,3 +71,16 @@ def _damaged(what: str, error: sa.exc.DatabaseError) -> EvidenceError:
         f"{what} is damaged ({type(error.orig).__name__})",
         remedy="Stop, keep the file, and restore a copy that a held checkpoint verifies.",
     )
+
+
+def _require_same_file(engine: sa.Engine) -> None:
+    """Let go of connections to a file that another has taken the place of: they would never see what it holds."""
+    path = str(engine.url.database)
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return  # connecting says what is wrong
+    identity = (found.st_dev, found.st_ino)
+    if _OPENED.get(engine, identity) != identity:
+        engine.dispose()
+    _OPENED[engine] = identity

@@ -261,7 +261,7 @@ def to_event(
     origin: Origin,
     actor: str,
     channel: str,
-    file_sha256: str | None = None,
+    file_token: str | None = None,
 ) -> Event:
     """The event a statement becomes.
 
@@ -271,7 +271,7 @@ def to_event(
     was withdrawn since; a withdrawal without one counts once per file.
 
     Args:
-        file_sha256: of the file it stands in: the evidence where none is named. None: no file.
+        file_token: keyed hash of the file it stands in: the evidence where none is named. None: no file.
 
     Raises:
         BadInput: a withdrawal by somebody who is not on record.
@@ -282,12 +282,17 @@ def to_event(
             remedy="Check the customer number; there is nothing to withdraw.",
             code="UNKNOWN_SUBJECT",
         )
-    event_id = _event_id(record, secret, file_sha256)
+    event_id = _event_id(record, secret, file_token)
     event = _event(record, subject_keys, event_id, origin=origin, actor=actor, channel=channel)
-    if event.grant is not None and not event.grant.grant_id:
-        grant = replace(event.grant, grant_id=_hashed(secret, "grant", event_id))
+    if event.grant is not None:
+        said, earlier = event.grant.grant_id, event.grant.replaces
+        grant = replace(
+            event.grant,
+            grant_id=_hashed(secret, "lender-grant", said) if said else _hashed(secret, "grant", event_id),
+            replaces=_hashed(secret, "lender-grant", earlier) if earlier else None,
+        )
         event = replace(event, grant=grant)
-    return replace(event, evidence_hash=record.evidence_hash or file_sha256)
+    return replace(event, evidence_hash=record.evidence_hash or file_token)
 
 
 def _event(
@@ -315,13 +320,13 @@ def _event(
     )
 
 
-def _event_id(record: ParsedRecord, secret: bytes, file_sha256: str | None) -> str:
+def _event_id(record: ParsedRecord, secret: bytes, file_token: str | None) -> str:
     if record.event_id is not None:
         return _hashed(secret, "event", record.event_id)
-    if file_sha256 is None:
+    if file_token is None:
         return new_event_id()
     once_for_ever = record.timed or record.kind in (Kind.GIVEN, Kind.LINKED)
-    return _hashed(secret, "record", record.canonical, "" if once_for_ever else file_sha256)
+    return _hashed(secret, "record", record.canonical, "" if once_for_ever else file_token)
 
 
 def _hashed(secret: bytes, *parts: str) -> str:

@@ -302,13 +302,17 @@ class Gate:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._timeline: Timeline | None = None
+        self._pinned: bytes | None = None
 
     def timeline(self) -> Timeline:
         """What consent says on everything that is on record at this moment."""
         with self._lock:
+            # The newest checkpoint pins every entry: the same note, the same ledger.
+            pinned = self._ledger.checkpoint()
             cached = self._timeline
-            if cached is None or cached.ledger_size != self._ledger.size():
+            if cached is None or self._pinned != pinned:
                 cached = self._timeline = Timeline(read_events(self._ledger))
+                self._pinned = pinned
             return cached
 
 

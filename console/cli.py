@@ -72,7 +72,8 @@ def run(arguments: list[str]) -> int:
     except typer.Abort:
         return 130
     except TyperException as error:
-        show.say_usage(error.format_message())
+        if error.format_message():  # a bare group shows its help instead
+            show.say_usage(error.format_message())
         return 2
     except KeyboardInterrupt:
         return 130

@@ -128,7 +128,7 @@ def import_(
             f" {report.already_recorded} already on record, {len(report.rejected)} rejected"
         )
         for rejected in report.rejected[:20]:
-            say(f"  line {rejected.line}: {rejected.reason}: {rejected.message}")
+            say(f"  line {rejected.line}: {rejected.reason}: {rejected.message}. {rejected.remedy}")
         if len(report.rejected) > 20:
             say(f"  and {len(report.rejected) - 20} more; use --json to see all")
     if report.rejected:

@@ -12,7 +12,7 @@ import typer
 from consent.clock import EPOCH, format_instant, now_utc
 from consent.errors import BadInput, DataQuality
 from consent.files import move_into_place, partial_path
-from consent.home import Home
+from consent.home import CONFIG_FILE, Home
 from console.options import (
     DEFAULT_HOME,
     HomeOption,
@@ -35,11 +35,14 @@ def init(
 ) -> None:
     """Make a home: keys, an empty consent ledger, and one Feast configuration per purpose.
 
+    In a home that exists it writes the Feast configurations and definitions anew, and changes nothing else.
+
     Examples:
       assent init
       assent init --home /srv/assent --keys /secure/assent.keys --currency INR
     """
-    made = Home.create(home, keys=keys, currency=currency)
+    exists = (home / CONFIG_FILE).exists()
+    made = Home.open(home, keys=keys) if exists else Home.create(home, keys=keys, currency=currency)
     configurations = set_up_feast(made)
     if json:
         say_json({"home": str(made.root), "keys": str(made.keys), "feast": configurations})
@@ -142,7 +145,7 @@ def publish(
 ) -> None:
     """Compute features and publish them as a new data version, offline and online.
 
-    Nothing changed since the last time: nothing is published.
+    Nothing changed since the last time: nothing is published. With --as-of the online store stays as it is.
 
     Examples:
       assent publish
@@ -165,7 +168,7 @@ def publish(
             on_progress=advance,
         )
         advance("writing online features", 0, 1)
-        online, removed = bring_online(opened) if published else ({}, 0)
+        online, removed = bring_online(opened) if published and as_of is None else ({}, 0)
     if json:
         say_json(
             {
@@ -250,6 +253,10 @@ def training_set(
     """
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise BadInput("the training set can be .parquet or .csv", remedy="Name --out accordingly.")
+    if not out.absolute().parent.is_dir():
+        raise BadInput("the directory of --out does not exist", remedy="Make it first.")
+    if not entities.is_file():
+        raise BadInput(f"{entities.name}: there is no such file", remedy="Check the path.")
     from feature_repo.stores import setup
     from ingestion.entities import read_entities
 
@@ -270,15 +277,18 @@ def training_set(
 def _write(frame: Any, out: Path) -> None:
     partial = partial_path(out.absolute())
     try:
+        partial.touch(mode=0o600)
         if out.suffix.lower() == ".csv":
             frame.to_csv(partial, index=False)
         else:
             frame.to_parquet(partial, index=False)
         move_into_place(partial, out.absolute())
-    except OSError as error:
-        raise BadInput(
-            f"{out.name} cannot be written ({os.strerror(error.errno or 0)})", remedy="Check the path."
-        ) from None
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        reason = os.strerror(error.errno) if error.errno else "no reason given"
+        raise BadInput(f"{out.name} cannot be written ({reason})", remedy="Check the path.") from None
 
 
 def say_fetched(receipt: Any) -> None:

@@ -42,17 +42,29 @@ def checkpoint(
     else:
         say(note.decode().rstrip())
         say(f"\nverifier key: {ledger.verifier.format_vkey()}")
+        say("Keep both where the operator cannot change them; compare with `assent log audit --checkpoint`.")
 
 
 @app.command()
-def audit(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
+def audit(
+    held: Annotated[
+        Path | None, typer.Option("--checkpoint", help="A checkpoint kept elsewhere, to compare with.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
+) -> None:
     """Replay the whole ledger: contents, order, clocks, tree and every signed checkpoint.
 
     Ends with exit code 5 and the first bad position if anything does not fit.
 
-    Example: assent log audit
+    With a checkpoint that was kept elsewhere it also shows whether the ledger was cut or rewritten since.
+
+    Examples:
+      assent log audit
+      assent log audit --checkpoint 2026-11-23.checkpoint
     """
     ledger = open_home(home).ledger
+    pinned = None if held is None else ledger.require_checkpoint(_read(held))
     size = ledger.size()
     with progress_bar(quiet=json) as advance:
         report = ledger.audit(on_progress=lambda done: advance("replaying the ledger", done, size))
@@ -69,3 +81,12 @@ def audit(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
     if not json:
         say(f"audit passed: {report.entries} entries, {report.checkpoints} signed checkpoints")
         say(f"root {report.root.hex()}")
+        if pinned is not None:
+            say(f"the first {pinned} entries are those that the checkpoint pins")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        raise BadInput(f"{path.name} cannot be read", remedy="Check the path.") from None

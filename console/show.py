@@ -85,7 +85,11 @@ def say_error(error: AssentError, *, as_json: bool) -> None:
 
 def say_usage(message: str) -> None:
     """A command line that cannot be understood. A stray argument is not repeated: it may be a customer number."""
-    plain = "there are more arguments than expected" if "extra argument" in message else message
+    plain = message
+    if "extra argument" in message:
+        plain = "there are more arguments than expected"
+    elif "No such command" in message:
+        plain = "there is no such command"
     sys.stderr.write(f"assent: {plain}\n  Add --help to see what the command takes.\n")
 
 

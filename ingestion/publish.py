@@ -16,11 +16,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from consent.clock import now_utc
+from consent.clock import micros, now_utc
 from consent.errors import EvidenceError
-from consent.files import exclusive, remove_partials
+from consent.files import exclusive, remove_partials, write_atomically
 from consent.home import Home
-from consent.sealing import digest, token
+from consent.sealing import digest, seal, token, unseal
 from consent.timeline import fetch_arrow, private_duckdb
 from ingestion.source import INSTANT, Source
 from ingestion.sources import SOURCES
@@ -93,7 +93,8 @@ def _publish_source(
     require_same_definition(home, source.definition, definition, now=now)
     subjects = _usable_subjects(home, source)
     last_day = int(as_of.timestamp()) // 86_400 - 1
-    wanted_days = _wanted_days(subjects, last_day, entities)
+    asked = _remember_asked(home, source, entities)
+    wanted_days = _wanted_days(subjects, last_day, asked)
     input_hash = _input_hash(home, source, definition, wanted_days)
     versions = read_versions(home, source.definition)
     if versions and versions[-1].input_hash == input_hash:
@@ -210,7 +211,12 @@ def _events(home: Home, source: Source, subjects: pa.Array) -> pa.Table:
         t.select(schema.names).cast(schema)
         for t in read_store(home, "vault", source.name, subjects=subjects.to_pylist())
     ]
-    return pa.concat_tables(tables)
+    events = pa.concat_tables(tables) if tables else schema.empty_table()
+    # Loaded lawfully then; a person may since have narrowed how far back, or how long, records may be used.
+    reasons = home.gate.timeline().judge_loading(
+        events["subject_key"], source.name, data_at=events[source.event_time], now=home.ledger.now()
+    )
+    return events.filter(pc.is_null(reasons))
 
 
 def _usable_subjects(home: Home, source: Source) -> pa.Array:
@@ -224,15 +230,36 @@ def _usable_subjects(home: Home, source: Source) -> pa.Array:
     return usable.take(pc.sort_indices(usable))
 
 
-def _wanted_days(subjects: pa.Array, last_day: int, entities: pa.Table | None) -> pa.Table:
-    """subject_key, day: the last whole day before each instant asked for."""
-    newest = pa.repeat(pa.scalar(last_day, pa.int64()), len(subjects))
-    table = pa.table({"subject_key": subjects, "day": newest})
+def _remember_asked(home: Home, source: Source, entities: pa.Table | None) -> pa.Table:
+    """Every (subject_key, day) ever asked for with `entities`, sealed beside the table.
+
+    Else the next version would lack the rows of a training set's instants, and the same fetch would find older ones.
+    """
+    path = home.path("tables", source.definition, "asked.sealed")
+    key, bound = home.keyring.secret("asked-days"), source.definition.encode()
+    schema = pa.schema([pa.field("subject_key", pa.string()), pa.field("day", pa.int64())])
+    known = schema.empty_table()
+    if path.exists():
+        known = pa.ipc.open_stream(unseal(key, path.read_bytes(), bound)).read_all()
     if entities is None:
-        return table
+        return known
     instants = pc.cast(pc.cast(entities["event_timestamp"], INSTANT), pa.int64())
     days = pc.subtract(pc.floor(pc.divide(pc.cast(instants, pa.float64()), DAY_US)), 1).cast(pa.int64())
-    asked = pa.table({"subject_key": entities["subject_key"].cast(pa.string()), "day": days})
+    fresh = pa.table([entities["subject_key"].cast(pa.string()), days], schema=schema).drop_null()
+    union = pa.concat_tables([known, fresh]).group_by(schema.names).aggregate([]).select(schema.names)
+    if union.num_rows > known.num_rows:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_table(union)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, seal(key, sink.getvalue().to_pybytes(), bound))
+    return union
+
+
+def _wanted_days(subjects: pa.Array, last_day: int, asked: pa.Table) -> pa.Table:
+    """subject_key, day: the last whole day of all, and those asked for, of people who may be used."""
+    newest = pa.repeat(pa.scalar(last_day, pa.int64()), len(subjects))
+    table = pa.table({"subject_key": subjects, "day": newest})
     asked = asked.filter(
         pc.and_(pc.less_equal(asked["day"], last_day), pc.is_in(asked["subject_key"], value_set=subjects))
     )
@@ -252,6 +279,20 @@ def _is_in(table: pa.Table, subjects: pa.Array) -> pa.ChunkedArray:
     return pc.is_in(table["subject_key"], value_set=subjects)
 
 
+def _usable_terms(home: Home, source: Source) -> list[Any]:
+    """Who may be used now for what, and within which data range and life; sorted."""
+    segments, now = home.gate.timeline().segments, micros(home.ledger.now())
+    of_source = segments.filter(pc.equal(segments["source"], source.name))
+    current = of_source.filter(
+        pc.and_(
+            pc.is_null(of_source["reason"]),
+            pc.and_(pc.less_equal(of_source["from_at"], now), pc.greater(of_source["until_at"], now)),
+        )
+    )
+    columns = (current[c].to_pylist() for c in ("subject_key", "purpose", "data_from", "data_life"))
+    return sorted(zip(*columns, strict=True), key=str)
+
+
 def _input_hash(home: Home, source: Source, definition: dict[str, Any], wanted_days: pa.Table) -> str:
     """Everything a version depends on: definition, batches, who may be used, which days were asked for."""
     batches = [about["sha256"] for b in read_batches(home, source.name) for about in b.stores.values()]
@@ -259,5 +300,6 @@ def _input_hash(home: Home, source: Source, definition: dict[str, Any], wanted_d
         f"{s}{d};"
         for s, d in zip(*(wanted_days[c].to_pylist() for c in wanted_days.column_names), strict=True)
     )
-    people = token(home.keyring.secret("feature-inputs"), days.encode())
+    terms = _usable_terms(home, source)
+    people = token(home.keyring.secret("feature-inputs"), days.encode(), repr(terms).encode())
     return digest(definition_hash(definition).encode(), *(b.encode() for b in batches), people)

@@ -114,7 +114,8 @@ def ingest(
     source = find_source(require_source(source_name))
     started = clock()
     with exclusive(home.path("job.lock"), "an ingestion or publish job"):
-        remove_partials(home.root)
+        for store in ("vault", "quarantine", "runs"):
+            remove_partials(home.path(store))
         discard_uncommitted(home, source.name)
         job = _Job(home, source, subject_column, encoding, started)
         for i, path in enumerate(_require_distinct(home, files)):
@@ -182,6 +183,10 @@ class _Job:
             subject_column=self._subject_column,
             encoding=self._encoding,
         )
+        if _file_token(self._home, path) != content:
+            raise BadInput(
+                f"{path.name}: the file changed while it was read", remedy="Wait until it is complete."
+            )
         fresh = _without(rows, earlier)
         progress(f"checking consent for {path.name}")
         admitted, refused = self._admit(fresh)

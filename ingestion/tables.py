@@ -77,7 +77,10 @@ def read_current(home: Home, table: str) -> Version:
     """
     versions = read_versions(home, table)
     if not versions:
-        raise Gap(f"nothing is published in {table}", remedy="Run `assent publish`.")
+        raise Gap(
+            f"nothing is published in {table}",
+            remedy="Ingest files of its source, then run `assent publish`.",
+        )
     return versions[-1]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from feast.feature_service import FeatureService
@@ -9,6 +10,7 @@ from feast.infra.passthrough_provider import PassthroughProvider
 from feast.repo_config import RepoConfig
 
 from consent.errors import ConfigError, Denied, Gap
+from consent.home import CONFIG_FILE
 from feature_repo.stores.offline import ConsentOfflineStoreConfig
 from feature_repo.stores.online import ConsentOnlineStoreConfig
 from feature_repo.stores.registry import SignedRegistryStore
@@ -25,6 +27,7 @@ class ConsentProvider(PassthroughProvider):
     def __init__(self, config: RepoConfig) -> None:
         super().__init__(config)
         require_consent_stores(config)
+        _require_own_home(config)
 
     def get_online_features(
         self,
@@ -111,6 +114,20 @@ def require_consent_stores(config: RepoConfig) -> None:
         raise ConfigError(
             "the stores and the registry differ in purpose or home",
             remedy="One configuration is for one purpose in one home.",
+        )
+
+
+def _require_own_home(config: RepoConfig) -> None:
+    """A configuration that was copied along with its home still names the old one, and would read its ledger.
+
+    Raises:
+        ConfigError: the configuration lies in another home than it names.
+    """
+    around = Path(config.repo_path).absolute().parent.parent
+    if (around / CONFIG_FILE).exists() and around.resolve() != Path(config.online_store.home).resolve():
+        raise ConfigError(
+            "the Feast configuration of this home names another home: one of them is a copy",
+            remedy="Run `assent init` on this home to write its configurations anew.",
         )
 
 

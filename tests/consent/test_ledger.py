@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consent.decide import decide
-from consent.errors import AssentError, BadInput, Conflict, IllegalTransition, Unavailable
+from consent.errors import AssentError, BadInput, Conflict, EvidenceError, IllegalTransition, Unavailable
 from consent.ledger import Ledger, new_event_id
 from consent.notes import Signer, parse_checkpoint, verify_note
 from consent.nouns import ANY, Decision, Event, Kind, Reason
@@ -382,3 +383,57 @@ def test_a_reader_is_not_held_up_by_many_threads(ledger: Ledger) -> None:
     for thread in threads:
         thread.join()
     assert seen == [1] * 40
+
+
+class TestHeldCheckpoint:
+    """A checkpoint kept elsewhere shows what the ledger alone cannot."""
+
+    def test_a_later_ledger_still_holds_it(self, ledger: Ledger) -> None:
+        """What was appended since does not matter."""
+        ledger.append([given()])
+        held = ledger.checkpoint()
+        ledger.append([given(BELA), given(purpose="model_training")])
+        assert held is not None
+        assert ledger.require_checkpoint(held) == 1
+
+    def test_a_rewritten_or_cut_ledger_does_not(self, tmp_path: Path, clock: Clock) -> None:
+        """Another history under the same key passes its own audit, and fails against the held note."""
+        signer = Signer("assent/test", Ed25519PrivateKey.from_private_bytes(b"k" * 32))
+        first = Ledger.create(tmp_path / "first.db", signer, clock)
+        first.append([given()])
+        one = first.checkpoint()
+        first.append([given(BELA)])
+        two = first.checkpoint()
+        again = Ledger.create(tmp_path / "again.db", signer, clock)
+        again.append([given()])
+        assert again.audit().findings == ()
+        assert one is not None
+        assert two is not None
+        with pytest.raises(EvidenceError, match="are not those the checkpoint pins"):
+            again.require_checkpoint(one)
+        with pytest.raises(EvidenceError, match="pins 2 entries, the ledger holds 1"):
+            again.require_checkpoint(two)
+        with pytest.raises(EvidenceError):
+            again.require_checkpoint(two.replace(b"\n2\n", b"\n1\n"))
+
+
+def test_a_withdrawal_dated_before_any_grant_is_refused_not_swallowed(ledger: Ledger) -> None:
+    """A mistyped year must not lose a withdrawal: it would change nothing, so it is told."""
+    ledger.append([given()])
+    early = replace(withdrawn(), effective_at=NOW - timedelta(days=2000))
+    with pytest.raises(IllegalTransition, match="dated before any of it was given"):
+        ledger.append([early])
+
+
+def test_a_ledger_file_that_is_replaced_is_read_anew(tmp_path: Path, signer: Signer, clock: Clock) -> None:
+    """A reader does not go on with a file that another has taken the place of."""
+    reader = Ledger.create(tmp_path / "ledger.db", signer, clock)
+    reader.append([given()])
+    assert ask(reader).allowed
+    other = Ledger.create(tmp_path / "other.db", signer, clock)
+    other.append([given(), withdrawn()])
+    other.close()
+    for name in ("ledger.db-wal", "ledger.db-shm"):
+        (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / "other.db").replace(tmp_path / "ledger.db")
+    assert not ask(reader).allowed

@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -19,8 +18,15 @@ from consent.errors import AssentError, BadInput, Conflict, Denied, IllegalTrans
 from consent.home import Home
 from consent.nouns import ANY, Decision, Kind, Reason, Recorded
 from consent.records import ImportReport, Rejected, import_records
+from consent.sealing import token
 from consent.statements import FIELDS, parse_record, record_statement, record_statements
 from tests.consent.consent_samples import NOW
+
+
+def keyed(home: Home, path: Path) -> str:
+    """What names a file as evidence: a plain hash of a short file would confirm a guess of its lines."""
+    return token(home.keyring.secret("evidence"), path.read_bytes()).hex()
+
 
 SECRET = "SECRET-13800138000-贰拾"
 Fields = dict[str, Any]
@@ -124,7 +130,9 @@ class TestGoodFiles:
         assert {e.origin for e in (agreed, refused, link, no)} == {"imported"}
         assert {e.actor for e in (agreed, refused, link, no)} == {"nightly"}
         assert agreed.grant is not None
-        assert (agreed.grant.grant_id, agreed.grant.replaces, agreed.channel) == ("G1", "G0", "app")
+        secret = desk.home.keyring.secret("import")
+        ours = [token(secret, b"lender-grant", said_id)[:16].hex() for said_id in (b"G1", b"G0")]
+        assert [agreed.grant.grant_id, agreed.grant.replaces, agreed.channel] == [*ours, "app"]
         assert (agreed.grant.data_life, agreed.grant.retention) == (timedelta(365), timedelta(1825))
         assert agreed.grant.notice.sha256 == "ab" * 32
         assert agreed.effective_at == parse_instant("2026-01-01")
@@ -145,7 +153,7 @@ class TestGoodFiles:
         """DESIGN 4.9: an imported grant "names its evidence, and every answer that rests on it says so"."""
         path = desk.file(as_jsonl([given()]), "x.jsonl")
         import_records(desk.home, path)
-        assert desk.history()[0].event.evidence_hash == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert desk.history()[0].event.evidence_hash == keyed(desk.home, path)
         assert desk.ask().imported
 
     @pytest.mark.parametrize("name", FORMATS)
@@ -218,7 +226,7 @@ class TestAgain:
         linked("C-4", effective_at=""),
         given("C-5", event_id="lender/77"),
         said("withdrawn", effective_at=""),
-        said("withdrawn", "C-2"),
+        said("withdrawn", "C-5"),
     )
 
     @pytest.mark.parametrize("name", FORMATS)
@@ -433,8 +441,13 @@ class TestBrokenLines:
             "already_recorded": 0,
             "rejected_by_reason": {"PROHIBITED": 2},
             "rejected": [
-                {"line": 2, "reason": "PROHIBITED", "message": report.rejected[0].message},
-                {"line": 3, "reason": "PROHIBITED", "message": report.rejected[1].message},
+                {
+                    "line": line,
+                    "reason": "PROHIBITED",
+                    "message": report.rejected[line - 2].message,
+                    "remedy": report.rejected[line - 2].remedy,
+                }
+                for line in (2, 3)
             ],
         }
 

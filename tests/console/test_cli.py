@@ -201,6 +201,11 @@ def test_a_checkpoint_can_be_kept_elsewhere(
     verifier = Verifier.parse_vkey(json.loads(out)["verifier_key"])
     note = (tmp_path / "c.checkpoint").read_bytes()
     assert parse_checkpoint(verify_note(note, [verifier])).tree_size > 0
+    code, out, _ = call("log", "audit", "--checkpoint", str(tmp_path / "c.checkpoint"))
+    assert code == 0
+    assert "are those that the checkpoint pins" in out
+    (tmp_path / "c.checkpoint").write_bytes(note.replace(b"\n", b"\n\n", 1))
+    assert call("log", "audit", "--checkpoint", str(tmp_path / "c.checkpoint"))[0] == 5
 
 
 def test_import_reports_broken_lines_and_keeps_good_ones(
@@ -218,6 +223,20 @@ def test_import_reports_broken_lines_and_keeps_good_ones(
     assert "2 of 3 lines" in err
     report = json.loads(call("consent", "import", str(path), "--json")[1])
     assert (report["recorded"], report["already_recorded"]) == (0, 1)
+
+
+def test_a_repeated_withdrawal_is_no_broken_line(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """A nightly file that says again what is withdrawn is fine; a decision says that it rests on an import."""
+    record(call, subject="g")
+    path = tmp_path / "w.jsonl"
+    gone = {"event": "withdrawn", "subject_id": "g", "source": "spending", "purpose": "*"}
+    for day in ("x", "y"):
+        path.write_text(json.dumps(gone | {"event_id": day}))
+        assert call("consent", "import", str(path))[0] == 0
+    answer = call("consent", "decide", "g", "--source", "spending", "--purpose", "credit_scoring", "--json")
+    assert json.loads(answer[1])["imported"] is True
 
 
 def test_an_unforeseen_error_withholds_its_text(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from feast import FeatureService, FeatureStore, RepoConfig
 from feast.data_source import PushMode
 
 from consent.errors import ConfigError, Denied, Gap
+from consent.home import Home
 from feature_repo.stores import setup
 from tests.feature_repo.lender import Lender, values
 
@@ -136,3 +139,16 @@ def test_each_services_purpose_governs_its_training_set(lender: Lender) -> None:
         None,
     ]
     assert values(setup.training_set(lender.home, rows, "scorecard_v1")[0], "spend_7d") == [None, 1.0]
+
+
+def test_a_copied_home_does_not_read_the_other_homes_ledger(tmp_path: Path) -> None:
+    """Its configurations still name the old home: refused, until `apply` writes them anew."""
+    Lender(tmp_path / "home")
+    shutil.copytree(tmp_path / "home", tmp_path / "copy")
+    shutil.copytree(tmp_path / "home.keys", tmp_path / "copy.keys")
+    copy = Home.open(tmp_path / "copy")
+    with pytest.raises(ConfigError, match="names another home"):
+        setup.online_features(copy, "scorecard_v1", [None])
+    setup.apply(copy)
+    assert setup.online_features(copy, "scorecard_v1", [None])["spend_30d"] == [None]
+    assert setup.open_store(copy, "credit_scoring").config.online_store.home == str(copy.root)

@@ -255,3 +255,32 @@ def test_entity_files(home: Home, filled: dict[str, str], tmp_path: Path) -> Non
         read_entities(home, path)
     with pytest.raises(BadInput, match="format is not known"):
         read_entities(home, tmp_path / "loans.xlsx")
+
+
+def test_instants_asked_for_once_stay_in_later_versions(
+    home: Home, filled: dict[str, str], tmp_path: Path
+) -> None:
+    """The same training set fetched after the next daily publish finds the same rows."""
+    asked = pa.table(
+        {"subject_key": [filled["甲"]], "event_timestamp": pa.array([datetime(2026, 3, 5, 9, tzinfo=UTC)])}
+    )
+    publish(home, entities=asked)
+    assert [p.fresh for p in publish(home)] == [False]
+    ingest(home, "spending", [write_csv(tmp_path / "g.csv", [transaction("乙", 99)])])
+    publish(home)
+    rows = {(r["subject_key"], r["event_timestamp"]) for r in current(home).to_pylist()}
+    assert (filled["甲"], datetime(2026, 3, 5, tzinfo=UTC)) in rows
+    assert filled["甲"].encode() not in home.path("tables", "spending_v1", "asked.sealed").read_bytes()
+
+
+def test_records_that_no_consent_covers_any_more_are_in_no_feature(
+    home: Home, filled: dict[str, str], consent: Callable[..., str], withdraw: Callable[..., None]
+) -> None:
+    """A person who narrows how far back data may reach leaves out what was loaded before."""
+    publish(home)
+    withdraw("甲", "spending")
+    consent("甲", data_from=datetime(2026, 3, 5, tzinfo=UTC))
+    publish(home)
+    rows = [r for r in current(home).to_pylist() if r["subject_key"] == filled["甲"]]
+    assert [r["spend_90d"] for r in rows[:1]] == [9.25]
+    assert read_current(home, "spending_v1").number == 2
