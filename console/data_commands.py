@@ -94,8 +94,9 @@ def ingest(
         say_ingested(report)
     if report.rejected_files:
         raise DataQuality(
-            f"rejected whole: {', '.join(report.rejected_files)}",
-            remedy="Mend the file; the rules that failed are listed above. Nothing of it was loaded.",
+            f"rejected whole: {', '.join(report.rejected_files)}: a check of the whole file failed, or more than"
+            f" {opened.settings.reject_above:.0%} of the rows that consent admits break a rule",
+            remedy="Mend the file; the rules are listed above. Nothing of it was loaded.",
         )
 
 
@@ -119,7 +120,7 @@ def say_ingested(report: Any) -> None:
     for f in report.files:
         for label, counts in (
             ("refused", f.refused),
-            ("quarantined", f.quarantined_by_rule),
+            ("broken rules" if f.rejected else "quarantined", f.quarantined_by_rule),
             ("warned", f.warnings_by_rule),
         ):
             if counts:

@@ -33,6 +33,14 @@ def read_entities(home: Home, path: Path, *, subject_column: str = "subject_id")
         BadInput: the file cannot be used; no value is quoted.
     """
     others = _read_as_it_stands(path)
+    names = others.column_names
+    if len(set(names)) < len(names) or (
+        subject_column != "subject_key" and {subject_column, "subject_key"} <= set(names)
+    ):
+        raise BadInput(
+            f"{path.name}: a column is there twice, or both customer numbers and subject keys are",
+            remedy="Keep one of them.",
+        )
     pseudonymous = subject_column not in others.column_names and "subject_key" in others.column_names
     column = "subject_key" if pseudonymous else subject_column
     parsed = read_columns(path, "entities", (_EVENT_TIMESTAMP,), subject_column=column)
@@ -66,9 +74,25 @@ def _read_as_it_stands(path: Path) -> pa.Table:
         if path.suffix.lower() == ".parquet":
             return pq.read_table(path)
         if path.suffix.lower() == ".csv":
-            return pacsv.read_csv(path, parse_options=pacsv.ParseOptions(newlines_in_values=True))
+            return _numbers_where_exact(path)
     except (pa.ArrowException, OSError, UnicodeError):
         raise BadInput(
             f"{path.name}: the file cannot be read", remedy="Give a CSV (UTF-8) or Parquet file."
         ) from None
     raise BadInput(f"{path.name}: the format is not known", remedy="Give a CSV or Parquet file.")
+
+
+def _numbers_where_exact(path: Path) -> pa.Table:
+    """A CSV file, with numbers as numbers; a column stays text if a number would lose something: a leading zero."""
+    options = pacsv.ParseOptions(newlines_in_values=True)
+    table = pacsv.read_csv(path, parse_options=options)
+    as_text = pacsv.ConvertOptions(column_types=dict.fromkeys(table.column_names, pa.string()))
+    if len(set(table.column_names)) < len(table.column_names):
+        return table
+    text = pacsv.read_csv(path, parse_options=options, convert_options=as_text)
+    for i, field in enumerate(table.schema):
+        if pa.types.is_integer(field.type):
+            spelled = pc.if_else(pc.is_valid(table[i]), text[i], None)
+            if not pc.all(pc.equal(table[i].cast(pa.string()), spelled)).as_py():
+                table = table.set_column(i, field.name, text[i])
+    return table

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from consent.nouns import Kind
+from consent.nouns import Kind, Reason
 from consent.statements import FIELDS, parse_record
 from ingestion.catalogue import catalogue
 from ingestion.sources import SOURCES
@@ -36,3 +36,9 @@ def test_every_field_of_a_consent_file_is_explained() -> None:
     text = (DOCS / "consent-files.md").read_text(encoding="utf-8")
     first_cells = re.findall(r"^\| ((?:`[a-z_]+`(?:, )?)+) \|", text, re.M)
     assert sorted(re.findall(r"`([a-z_]+)`", " ".join(first_cells))) == sorted(FIELDS)
+
+
+def test_every_reason_is_explained() -> None:
+    """docs/reasons.md has each reason code, and no other."""
+    text = (DOCS / "reasons.md").read_text(encoding="utf-8")
+    assert sorted(set(re.findall(r"`([A-Z_]+)`", text))) == sorted(Reason)

@@ -255,6 +255,13 @@ def test_entity_files(home: Home, filled: dict[str, str], tmp_path: Path) -> Non
         read_entities(home, path)
     with pytest.raises(BadInput, match="format is not known"):
         read_entities(home, tmp_path / "loans.xlsx")
+    path.write_text("subject_id,event_timestamp,loan,amount\n甲,2026-03-05,00042,7\n乙,2026-03-05,00043,8\n")
+    entities = read_entities(home, path)
+    assert (entities["loan"].to_pylist(), entities["amount"].to_pylist()) == (["00042", "00043"], [7, 8])
+    for header in ("subject_id,subject_key,event_timestamp", "subject_id,event_timestamp,event_timestamp"):
+        path.write_text(f"{header}\n甲,x,2026-03-05\n")
+        with pytest.raises(BadInput, match="twice"):
+            read_entities(home, path)
 
 
 def test_instants_asked_for_once_stay_in_later_versions(
