@@ -15,12 +15,11 @@ import sqlalchemy as sa
 from consent.errors import EvidenceError, Unavailable
 from consent.keyring import Keyring
 from consent.sealing import KEY_BYTES, bind, new_key
-from consent.sqlite import open_sqlite, transaction
+from consent.sqlite import open_sqlite, select_in, transaction
 
 BUCKET_SLOTS = 1024
 _SUBJECT_BYTES = 16
 _SLOT_BYTES = _SUBJECT_BYTES + KEY_BYTES
-_CHUNK = 30_000
 
 metadata = sa.MetaData()
 slot_table = sa.Table(
@@ -86,16 +85,10 @@ class DataKeys:
         return keys | fresh
 
     def _open(self, connection: sa.Connection, source: str, subject_keys: Sequence[str]) -> dict[str, bytes]:
-        wanted = list(dict.fromkeys(subject_keys))
         buckets: dict[int, set[str]] = {}
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            places = ",".join("?" * len(chunk))
-            for subject_key, bucket in connection.exec_driver_sql(
-                f"SELECT subject_key, bucket FROM slot WHERE source = ? AND subject_key IN ({places})",  # noqa: S608
-                (source, *chunk),
-            ):
-                buckets.setdefault(bucket, set()).add(subject_key)
+        slots_of = "SELECT subject_key, bucket FROM slot WHERE source = ? AND subject_key"
+        for row in select_in(connection, slots_of, subject_keys, before=(source,)):
+            buckets.setdefault(row.bucket, set()).add(row.subject_key)
         keys: dict[str, bytes] = {}
         for bucket, subjects in buckets.items():
             slots = self._read_bucket(connection, source, bucket)

@@ -15,11 +15,10 @@ import sqlalchemy as sa
 
 from consent.errors import BadInput, Unavailable
 from consent.sealing import token
-from consent.sqlite import open_sqlite, transaction
+from consent.sqlite import open_sqlite, select_in, transaction
 
 #: Longest customer number accepted.
 MAX_SUBJECT_ID = 200
-_CHUNK = 30_000
 
 metadata = sa.MetaData()
 subject_table = sa.Table(
@@ -87,16 +86,8 @@ class Directory:
         return token(self._pepper, normalise_subject_id(subject_id).encode())[:16]
 
     def _find(self, connection: sa.Connection, lookups: Sequence[bytes]) -> list[str | None]:
-        known: dict[bytes, str] = {}
-        distinct = list(dict.fromkeys(lookups))
-        for start in range(0, len(distinct), _CHUNK):
-            chunk = tuple(distinct[start : start + _CHUNK])
-            places = ",".join("?" * len(chunk))
-            rows = connection.exec_driver_sql(
-                f"SELECT lookup, subject_key FROM subject WHERE lookup IN ({places})",  # noqa: S608
-                chunk,
-            )
-            known.update((bytes(lookup), key) for lookup, key in rows)
+        rows = select_in(connection, "SELECT lookup, subject_key FROM subject WHERE lookup", lookups)
+        known: dict[bytes, str] = {bytes(row.lookup): row.subject_key for row in rows}
         return [known.get(lookup) for lookup in lookups]
 
 

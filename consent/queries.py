@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,8 +12,7 @@ from consent.clock import instant
 from consent.encoding import entry, from_row
 from consent.nouns import Facts, Recorded
 from consent.schema import SELECT
-
-_CHUNK = 30_000
+from consent.sqlite import select_in
 
 
 def read_size(connection: sa.Connection) -> int:
@@ -32,15 +30,8 @@ def read_last_instant(connection: sa.Connection) -> datetime | None:
 
 def find_events(connection: sa.Connection, event_ids: Iterable[str]) -> dict[str, Recorded]:
     """The entries with these idempotency keys, as far as they are on record."""
-    rows = _select_in(connection, SELECT + " WHERE event_id", event_ids)
+    rows = select_in(connection, SELECT + " WHERE event_id", event_ids)
     return {row.event_id: from_row(row._asdict(), row.leaf_index) for row in rows}
-
-
-def _select_in(connection: sa.Connection, select: str, values: Iterable[str]) -> Iterator[sa.Row[Any]]:
-    distinct = list(dict.fromkeys(values))
-    for start in range(0, len(distinct), _CHUNK):
-        chunk = tuple(distinct[start : start + _CHUNK])
-        yield from connection.exec_driver_sql(f"{select} IN ({','.join('?' * len(chunk))})", chunk)
 
 
 def read_events_of(connection: sa.Connection, subject_key: str) -> Iterator[Recorded]:
@@ -83,4 +74,4 @@ def find_grants(connection: sa.Connection, subject_keys: Iterable[str]) -> set[t
     select = (
         "SELECT subject_key, source, purpose, grant_id FROM event WHERE grant_id IS NOT NULL AND subject_key"
     )
-    return {tuple(row) for row in _select_in(connection, select, subject_keys)}
+    return {tuple(row) for row in select_in(connection, select, subject_keys)}

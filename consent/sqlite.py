@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ def open_sqlite(path: Path) -> sa.Engine:
     return engine
 
 
+#: SQLite takes 32,766 parameters in one statement.
+_VALUES_AT_A_TIME = 30_000
 #: Which file an engine's connections have open.
 _OPENED: WeakKeyDictionary[sa.Engine, tuple[int, int]] = WeakKeyDictionary()
 
@@ -71,6 +73,22 @@ def _damaged(what: str, error: sa.exc.DatabaseError) -> EvidenceError:
         f"{what} is damaged ({type(error.orig).__name__})",
         remedy="Stop, keep the file, and restore a copy that a held checkpoint verifies.",
     )
+
+
+def select_in(
+    connection: sa.Connection, select: str, values: Iterable[Any], *, before: tuple[Any, ...] = ()
+) -> Iterator[sa.Row[Any]]:
+    """The rows of a query that ends in a column's name, for any number of values of that column.
+
+    Args:
+        before: parameters of the query itself.
+    """
+    distinct = list(dict.fromkeys(values))
+    for start in range(0, len(distinct), _VALUES_AT_A_TIME):
+        chunk = tuple(distinct[start : start + _VALUES_AT_A_TIME])
+        yield from connection.exec_driver_sql(
+            f"{select} IN ({','.join('?' * len(chunk))})", (*before, *chunk)
+        )
 
 
 def _require_same_file(engine: sa.Engine) -> None:

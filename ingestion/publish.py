@@ -25,6 +25,7 @@ from consent.timeline import fetch_arrow, private_duckdb
 from ingestion.source import INSTANT, Source
 from ingestion.sources import SOURCES
 from ingestion.tables import (
+    KEY_COLUMNS,
     Version,
     definition_hash,
     publish_table,
@@ -202,7 +203,7 @@ def _event_schema(source: Source) -> pa.Schema:
 def _published_schema(source: Source) -> pa.Schema:
     types = {"int64": pa.int64(), "float64": pa.float64()}
     features = [pa.field(f.name, types[f.dtype]) for f in source.features]
-    return pa.schema([pa.field("subject_key", pa.string()), pa.field("event_timestamp", INSTANT), *features])
+    return pa.schema([*KEY_COLUMNS, *features])
 
 
 def _events(home: Home, source: Source, subjects: pa.Array) -> pa.Table:

@@ -120,11 +120,7 @@ def read_table(
             f"{version.table} has no column {', '.join(sorted(missing))}",
             remedy="Ask for published features.",
         )
-    return (
-        pq.ParquetFile(path, decryption_properties=properties).read(columns=wanted)
-        if filters is None
-        else (pq.read_table(path, columns=wanted, filters=filters, decryption_properties=properties))
-    )
+    return pq.read_table(path, columns=wanted, filters=filters, decryption_properties=properties)
 
 
 def publish_table(

@@ -29,12 +29,11 @@ from consent.home import Home
 from feature_repo.stores.provider import purpose_of
 from feature_repo.stores.receipts import Receipt
 from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
+from ingestion.entities import NOBODY
 from ingestion.tables import read_versions
 
 #: Purposes that are answered one person at a time, and so need the online store.
 SERVING = ("credit_scoring", "fraud_detection", "loan_servicing")
-#: Stands for a person nobody knows.
-NOBODY = "0" * 32
 
 _YAML = "feature_store.yaml"
 _TEMPLATE = Path(__file__).parent.parent / _YAML
