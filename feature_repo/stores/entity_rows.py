@@ -73,8 +73,8 @@ def _timestamp_column(entity_df: pd.DataFrame) -> str:
 def _to_arrow(name: str, column: pd.Series) -> pa.ChunkedArray:
     try:
         return pa.chunked_array(pa.array(column, from_pandas=True))
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        # Arrow's own message quotes the value.
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeError):
+        # Their own messages quote the value.
         raise BadInput(
             f"column {name} of the entity rows holds values of several types", remedy="Give it one type."
         ) from None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource
 from feast.data_source import PushMode, PushSource
@@ -16,7 +17,7 @@ from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, String
 from feast.value_type import ValueType
 
-from consent.errors import AssentError, ConfigError, Denied, Gap, Unavailable
+from consent.errors import AssentError, BadInput, ConfigError, Denied, Gap, Unavailable
 from consent.home import Home, keys_beside
 from feature_repo.stores.source import ConsentSource
 from ingestion.tables import read_current
@@ -223,3 +224,13 @@ def test_no_values_when_the_decision_cannot_be_made(lender: Lender, tmp_path: Pa
     refuses(job.to_df, Unavailable)
     assert job.receipt is None
     assert Home.open(other.home.root, keys=keys.with_name("elsewhere")).ledger.size() > 0
+
+
+def test_half_a_character_in_an_entity_row_is_refused_without_quoting_it(lender: Lender) -> None:
+    """A lone surrogate cannot be encoded; Python's own error would carry the whole cell."""
+    rows = pd.DataFrame({"subject_key": ["CANARY-\ud800"], "event_timestamp": [lender.now]})
+    store = lender.stores["credit_scoring"]
+    with pytest.raises(BadInput) as caught:
+        store.get_historical_features(entity_df=rows, features=["spending_v1:spend_30d"]).to_df()
+    assert "CANARY" not in str(caught.value)
+    assert caught.value.__cause__ is None
