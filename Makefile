@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check example-berka bench-line docs lock clean
+.PHONY: help install demo test test-long check example-berka bench-line bench-ledger docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(READY)  ## the whole line on generated borrowers, with a transcript
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-long: $(READY)  ## the tests of the ledger at nightly size: 100,000 histories, 200 kills
+	ASSENT_CASES=100000 ASSENT_KILLS=200 $(BIN)/python -m pytest -n 2 --dist loadfile tests/property tests/behaviours/test_processes.py
+
 check: $(READY)  ## formatting, lint, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -38,6 +41,9 @@ example-berka: $(READY)  ## real bank data: consent, ingest, publish, train, wit
 
 bench-line: $(READY)  ## the whole line beside plain DuckDB
 	$(BIN)/python benchmarks/bench_line.py
+
+bench-ledger: $(READY)  ## the consent ledger beside plain tables and joins; the last line is JSON
+	$(BIN)/python benchmarks/bench_ledger.py
 
 docs: $(READY)  ## write docs/sources.md from the definitions
 	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from consent.database import open_sqlite, select_in, transaction
 from consent.errors import EvidenceError, Unavailable
 from consent.keyring import Keyring
 from consent.sealing import KEY_BYTES, bind, new_key
-from consent.sqlite import open_sqlite, select_in, transaction
 
 BUCKET_SLOTS = 1024
 _SUBJECT_BYTES = 16
@@ -87,8 +87,8 @@ class DataKeys:
     def _open(self, connection: sa.Connection, source: str, subject_keys: Sequence[str]) -> dict[str, bytes]:
         buckets: dict[int, set[str]] = {}
         slots_of = "SELECT subject_key, bucket FROM slot WHERE source = ? AND subject_key"
-        for row in select_in(connection, slots_of, subject_keys, before=(source,)):
-            buckets.setdefault(row.bucket, set()).add(row.subject_key)
+        for subject_key, bucket in select_in(connection, slots_of, subject_keys, before=(source,)):
+            buckets.setdefault(bucket, set()).add(subject_key)
         keys: dict[str, bytes] = {}
         for bucket, subjects in buckets.items():
             slots = self._read_bucket(connection, source, bucket)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from consent.database import open_sqlite, select_in, transaction
 from consent.errors import BadInput, Unavailable
 from consent.sealing import token
-from consent.sqlite import open_sqlite, select_in, transaction
 
 #: Longest customer number accepted.
 MAX_SUBJECT_ID = 200
@@ -87,7 +87,7 @@ class Directory:
 
     def _find(self, connection: sa.Connection, lookups: Sequence[bytes]) -> list[str | None]:
         rows = select_in(connection, "SELECT lookup, subject_key FROM subject WHERE lookup", lookups)
-        known: dict[bytes, str] = {bytes(row.lookup): row.subject_key for row in rows}
+        known: dict[bytes, str] = {bytes(lookup): subject_key for lookup, subject_key in rows}
         return [known.get(lookup) for lookup in lookups]
 
 

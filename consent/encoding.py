@@ -4,23 +4,27 @@ The hashed entry holds no personal data: ``0x01 || recorded_at (8 bytes, big end
 where the commitment is SHA-256 over a domain prefix, a random 16-byte nonce and the canonical JSON of the record.
 The row's columns *are* the committed content: the JSON is rebuilt from them at every verification.
 
-Source: RFC 8785 (JSON Canonicalization Scheme); the record holds strings and integers only, for which
-``json.dumps`` with sorted keys gives the same bytes (a test compares it with the rfc8785 library).
+Source: RFC 8785 (JSON Canonicalization Scheme); the record holds strings and integers only, for which orjson with
+sorted keys gives the same bytes (a test compares it with the rfc8785 library).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import fields
+from datetime import datetime, timedelta
+from operator import itemgetter
+from types import SimpleNamespace
 from typing import Any
+
+import orjson
 
 from consent.clock import MICROSECOND, instant, micros
 from consent.errors import EvidenceError
-from consent.nouns import Event, Grant, Kind, Notice, Recorded
+from consent.nouns import Event, Grant, Kind, Notice, Recorded, Statement
 
-_DOMAIN = b"assent-consent-event/v1\n"
+DOMAIN = b"assent-consent-event/v1\n"
 NONCE_BYTES = 16
 ENTRY_BYTES = 41
 
@@ -50,7 +54,28 @@ RECORD_COLUMNS = (
     "origin",
     "actor",
     "evidence_hash",
+    "data_until",
+    "hold_id",
+    "basis",
+    "indicated_by",
+    "blanks",
 )
+
+
+#: Of these, the times and durations, in microseconds.
+TIME_COLUMNS = (
+    "effective_at",
+    "recorded_at",
+    "expires_at",
+    "data_from",
+    "data_until",
+    "data_life",
+    "retention",
+)
+
+
+def _instant(at: datetime | None) -> int | None:
+    return None if at is None else micros(at)
 
 
 def _span(duration: timedelta | None) -> int | None:
@@ -58,9 +83,10 @@ def _span(duration: timedelta | None) -> int | None:
 
 
 def to_row(event: Event, recorded_at_us: int) -> dict[str, Any]:
-    """The event as ledger columns: times and durations in microseconds, everything else text."""
-    grant = event.grant
-    row: dict[str, Any] = {
+    """The event as ledger columns, in their order: times and durations in microseconds, everything else text."""
+    grant = event.grant or _NO_TERMS
+    notice = grant.notice
+    return {
         "event_id": event.event_id,
         "kind": event.kind.value,
         "subject_key": event.subject_key,
@@ -68,28 +94,36 @@ def to_row(event: Event, recorded_at_us: int) -> dict[str, Any]:
         "purpose": event.purpose,
         "effective_at": micros(event.effective_at),
         "recorded_at": recorded_at_us,
+        "grant_id": event.grant_id if event.grant is None else grant.grant_id,
+        "expires_at": _instant(grant.expires_at),
+        "data_from": _instant(grant.data_from),
+        "data_life": _span(grant.data_life),
+        "retention": _span(grant.retention),
+        "notice_id": notice.notice_id,
+        "notice_version": notice.version,
+        "notice_language": notice.language,
+        "notice_hash": notice.sha256,
+        "jurisdiction": grant.jurisdiction,
+        "method": grant.method,
         "channel": event.channel,
+        "replaces": grant.replaces,
         "co_subject_key": event.co_subject_key,
         "origin": event.origin,
         "actor": event.actor,
         "evidence_hash": event.evidence_hash,
+        "data_until": _instant(grant.data_until),
+        "hold_id": event.hold_id,
+        "basis": event.basis,
+        "indicated_by": None if event.indicated_by == "subject" else event.indicated_by,
+        "blanks": event.blanks,
     }
-    if grant is not None:
-        row |= {
-            "grant_id": grant.grant_id,
-            "expires_at": micros(grant.expires_at),
-            "data_from": micros(grant.data_from),
-            "data_life": _span(grant.data_life),
-            "retention": _span(grant.retention),
-            "notice_id": grant.notice.notice_id,
-            "notice_version": grant.notice.version,
-            "notice_language": grant.notice.language,
-            "notice_hash": grant.notice.sha256,
-            "jurisdiction": grant.jurisdiction,
-            "method": grant.method,
-            "replaces": grant.replaces,
-        }
-    return {name: row.get(name) for name in RECORD_COLUMNS}
+
+
+#: In place of the terms, for events that have none.
+_NO_TERMS: Any = SimpleNamespace(
+    **{f.name: None for f in fields(Grant)}
+    | {"notice": SimpleNamespace(**{f.name: None for f in fields(Notice)})}
+)
 
 
 def from_row(row: Mapping[str, Any], leaf_index: int) -> Recorded:
@@ -124,8 +158,26 @@ def _recorded(row: Mapping[str, Any], leaf_index: int) -> Recorded:
             actor=row["actor"],
             channel=row["channel"],
             evidence_hash=row["evidence_hash"],
+            grant_id=None if kind is Kind.GIVEN else row["grant_id"],
+            hold_id=row["hold_id"],
+            basis=row["basis"],
+            indicated_by=row["indicated_by"] or "subject",
+            blanks=row["blanks"],
         ),
     )
+
+
+def to_statement(recorded: Recorded) -> Statement:
+    """What decides in an entry."""
+    return as_statement(recorded.leaf_index, to_row(recorded.event, micros(recorded.recorded_at)))
+
+
+_deciding = itemgetter(*Statement._fields[1:])
+
+
+def as_statement(leaf_index: int, row: Mapping[str, Any]) -> Statement:
+    """What decides in a row that `to_row` has made."""
+    return Statement(leaf_index, *_deciding(row))
 
 
 def _grant(row: Mapping[str, Any]) -> Grant:
@@ -136,6 +188,7 @@ def _grant(row: Mapping[str, Any]) -> Grant:
         method=row["method"],
         expires_at=instant(row["expires_at"]),
         data_from=instant(row["data_from"]),
+        data_until=None if row["data_until"] is None else instant(row["data_until"]),
         data_life=_duration(row["data_life"]),
         retention=_duration(row["retention"]),
         replaces=row["replaces"],
@@ -149,12 +202,23 @@ def _duration(us: int | None) -> timedelta | None:
 def canonical_json(record: Mapping[str, Any]) -> bytes:
     """RFC 8785 bytes of a flat record of strings and integers; absent values are left out."""
     present = {name: value for name, value in record.items() if value is not None}
-    return json.dumps(present, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return orjson.dumps(present, option=orjson.OPT_SORT_KEYS)
 
 
 def commitment(record: Mapping[str, Any], nonce: bytes) -> bytes:
     """SHA-256 that binds the record without revealing it. 32 bytes."""
-    return hashlib.sha256(_DOMAIN + nonce + canonical_json(record)).digest()
+    return hashlib.sha256(DOMAIN + nonce + canonical_json(record)).digest()
+
+
+#: The record's fields in the order of their names, as canonical JSON has them.
+SORTED_COLUMNS = tuple(sorted(RECORD_COLUMNS))
+_in_order = itemgetter(*SORTED_COLUMNS)
+
+
+def commit_row(row: Mapping[str, Any], nonce: bytes) -> bytes:
+    """`commitment` of a row that `to_row` has made: the fields need no sorting."""
+    present = {n: v for n, v in zip(SORTED_COLUMNS, _in_order(row), strict=True) if v is not None}
+    return hashlib.sha256(DOMAIN + nonce + orjson.dumps(present)).digest()
 
 
 def entry(recorded_at_us: int, committed: bytes) -> bytes:

@@ -31,9 +31,9 @@ def partial_path(path: Path) -> Path:
 def move_into_place(prepared: Path, path: Path) -> None:
     """Make a prepared file durable, then visible under its name in one step."""
     prepared.chmod(0o600)
-    _sync(prepared)
+    sync(prepared)
     prepared.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def remove_partials(directory: Path) -> None:
@@ -42,7 +42,8 @@ def remove_partials(directory: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the names in a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

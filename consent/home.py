@@ -2,7 +2,7 @@
 
 =================  =============================================================================
 assent.toml        settings
-ledger.db          the consent ledger
+ledger.db          the consent ledger, unless the settings name a PostgreSQL database for it
 directory.db       customer number -> subject key
 keys.db            the subjects' data keys, sealed under the keyring's epoch key
 vault/             sealed history of consented records, by source
@@ -29,9 +29,11 @@ from pathlib import Path
 from consent.datakeys import DataKeys
 from consent.directory import Directory
 from consent.errors import ConfigError, Conflict, Unavailable
+from consent.exchange.controller import Controller, parse_controller
 from consent.files import write_atomically
 from consent.keyring import Keyring
 from consent.ledger import Ledger
+from consent.migrate import migrate
 from consent.timeline import Gate
 
 FORMAT = 1
@@ -48,12 +50,16 @@ class Settings:
         currency: ISO 4217 code of every amount in this home.
         reject_above: share of bad rows above which a batch is rejected whole.
         keys: absolute path of the keyring; None: beside the home.
+        ledger: address of the PostgreSQL database that holds the ledger; None: ``ledger.db`` in the home.
+        controller: who answers for the data, as consent records and receipts name them.
     """
 
     origin: str
     currency: str = "CNY"
     reject_above: float = 0.05
     keys: str | None = None
+    ledger: str | None = None
+    controller: Controller | None = None
 
 
 class Home:
@@ -65,8 +71,13 @@ class Home:
         self.settings = settings
 
     @classmethod
-    def create(cls, root: Path, *, keys: Path | None = None, currency: str = "CNY") -> Home:
+    def create(
+        cls, root: Path, *, keys: Path | None = None, currency: str = "CNY", ledger: str | None = None
+    ) -> Home:
         """A new home with its keys, ledger and directory; nothing is visible until all of it is there.
+
+        Args:
+            ledger: address of an empty PostgreSQL database for the ledger; None: a file in the home.
 
         Raises:
             Conflict: there is a home, or something else, already.
@@ -84,7 +95,9 @@ class Home:
             raise Conflict("the home exists and is not empty", remedy="Use it, or name another with --home.")
         keyring = Keyring.open(keys) if keys.is_dir() and any(keys.iterdir()) else Keyring.create(keys)
         elsewhere = None if keys == keys_beside(root) else str(keys)
-        settings = Settings(f"assent/{secrets.token_hex(8)}", currency=currency, keys=elsewhere)
+        settings = Settings(
+            f"assent/{secrets.token_hex(8)}", currency=currency, keys=elsewhere, ledger=ledger
+        )
         partial = root.with_name(f"{root.name}.partial-{secrets.token_hex(4)}")
         partial.mkdir(mode=0o700, parents=True)
         try:
@@ -129,7 +142,32 @@ class Home:
     @cached_property
     def ledger(self) -> Ledger:
         """The consent ledger."""
-        return Ledger.open(self.root / "ledger.db", self.keyring.log_signer(self.settings.origin))
+        origin = self.settings.origin
+        return Ledger.open(
+            self.settings.ledger or self.root / "ledger.db",
+            self.keyring.log_signer(origin),
+            anchor=self.keyring.anchor(origin),
+            held=self.keyring.first_log_key(origin),
+        )
+
+    def migrate_ledger(self) -> tuple[str, str]:
+        """Bring the ledger's tables to this version of Assent. Returns the revisions before and after."""
+        origin = self.settings.origin
+        return migrate(
+            self.settings.ledger or self.root / "ledger.db",
+            self.keyring.log_signer(origin),
+            anchor=self.keyring.anchor(origin),
+        )
+
+    def rotate_log_key(self) -> bytes:
+        """Hand the log over to a new key and forget the old one. Run again after a crash, it ends what it began.
+
+        Returns:
+            The handover note, signed by both keys.
+        """
+        note = self.ledger.hand_over(self.keyring.next_log_signer(self.settings.origin))
+        self.keyring.adopt_next_log_key()
+        return note
 
     @cached_property
     def gate(self) -> Gate:
@@ -159,7 +197,8 @@ def keys_beside(root: Path) -> Path:
 def _furnish(place: Path, keyring: Keyring, settings: Settings) -> None:
     for name in _DIRECTORIES:
         (place / name).mkdir(mode=0o700)
-    Ledger.create(place / "ledger.db", keyring.log_signer(settings.origin)).close()
+    signer, anchor = keyring.log_signer(settings.origin), keyring.anchor(settings.origin)
+    Ledger.create(settings.ledger or place / "ledger.db", signer, anchor=anchor).close()
     Directory.create(place / "directory.db", keyring.secret("directory")).close()
     DataKeys.create(place / "keys.db", keyring).close()
     write_atomically(place / CONFIG_FILE, _format_settings(settings).encode())
@@ -178,7 +217,12 @@ def _format_settings(settings: Settings) -> str:
         f'origin = "{settings.origin}"\n'
         f'currency = "{settings.currency}"\n'
         f"reject_above = {settings.reject_above}\n"
-    ) + (f"keys = {json.dumps(settings.keys)}\n" if settings.keys else "")
+        + "".join(
+            f"{name} = {json.dumps(value)}\n"
+            for name, value in (("keys", settings.keys), ("ledger", settings.ledger))
+            if value
+        )
+    )
 
 
 def _parse_settings(text: str) -> Settings:
@@ -186,7 +230,7 @@ def _parse_settings(text: str) -> Settings:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise ConfigError(f"{CONFIG_FILE} is not valid TOML", remedy="Mend it or restore it.") from None
-    known = {"format", "origin", "currency", "reject_above", "keys"}
+    known = {"format", "origin", "currency", "reject_above", "keys", "ledger", "controller"}
     if raw.get("format") != FORMAT or not isinstance(raw.get("origin"), str) or set(raw) - known:
         raise ConfigError(
             f"{CONFIG_FILE} is not of format {FORMAT}, or has settings nobody knows",
@@ -198,4 +242,14 @@ def _parse_settings(text: str) -> Settings:
     keys = raw.get("keys")
     if keys is not None and not (isinstance(keys, str) and Path(keys).is_absolute()):
         raise ConfigError("keys is not an absolute path", remedy=f"Mend {CONFIG_FILE}.")
-    return Settings(raw["origin"], _require_currency(raw.get("currency", "CNY")), float(reject_above), keys)
+    ledger = raw.get("ledger")
+    if ledger is not None and not isinstance(ledger, str):
+        raise ConfigError("ledger is no address of a database", remedy=f"Mend {CONFIG_FILE}.")
+    return Settings(
+        raw["origin"],
+        _require_currency(raw.get("currency", "CNY")),
+        float(reject_above),
+        keys,
+        ledger,
+        parse_controller(raw["controller"]) if "controller" in raw else None,
+    )

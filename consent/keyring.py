@@ -7,6 +7,7 @@ of the key table, unreadable.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
@@ -16,10 +17,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consent.errors import ConfigError, Conflict, EvidenceError, Unavailable
-from consent.notes import Signer
+from consent.evidence.notes import Signer, Verifier
+from consent.files import sync
 from consent.sealing import KEY_BYTES, bind, derive_key, new_key, seal, unseal
 
 _LOG_KEY = "log.key"
+_NEXT_LOG_KEY = "log-next.key"
+_FIRST_LOG_KEY = "log-first.pub"
 _ROOT = "root.key"
 _EPOCH = "epoch-{:06d}.key"
 
@@ -75,6 +79,29 @@ class Keyring:
     def log_signer(self, origin: str) -> Signer:
         """The key that signs the ledger's checkpoints, under the log's name."""
         return Signer(origin, Ed25519PrivateKey.from_private_bytes(self._read(_LOG_KEY)))
+
+    def first_log_key(self, origin: str) -> Verifier:
+        """The public half of the oldest key of the log: what auditors were given."""
+        if (self._path / _FIRST_LOG_KEY).exists():
+            return Verifier(origin, self._read(_FIRST_LOG_KEY))
+        return self.log_signer(origin).verifier
+
+    def next_log_signer(self, origin: str) -> Signer:
+        """The key that will sign after `adopt_next_log_key`; the same one until then."""
+        if not (self._path / _NEXT_LOG_KEY).exists():
+            if not (self._path / _FIRST_LOG_KEY).exists():
+                _write_secret(self._path / _FIRST_LOG_KEY, self.log_signer(origin).verifier.public_key)
+            _write_secret(self._path / _NEXT_LOG_KEY, new_key())
+        return Signer(origin, Ed25519PrivateKey.from_private_bytes(self._read(_NEXT_LOG_KEY)))
+
+    def adopt_next_log_key(self) -> None:
+        """From now on the next key is the key; the old one is gone, so nobody can steal it any more."""
+        (self._path / _NEXT_LOG_KEY).replace(self._path / _LOG_KEY)
+        sync(self._path)
+
+    def anchor(self, origin: str) -> Path:
+        """Where the anchor of a log lies: beside the keys, out of reach of the ledger's backups."""
+        return self._path / f"anchor-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
 
     def secret(self, use: str) -> bytes:
         """A 32-byte key derived for one use ("directory", "tables", ...)."""

@@ -11,7 +11,15 @@ import typer
 from typer.exceptions import TyperException
 
 from consent.errors import AssentError
-from console import consent_commands, data_commands, log_commands, show
+from console import (
+    consent_commands,
+    data_commands,
+    event_commands,
+    export_commands,
+    log_commands,
+    show,
+    time_commands,
+)
 from console.demo import run_demo
 
 _EPILOG = (
@@ -44,7 +52,20 @@ def demo(
     run_demo(home, people, run)
 
 
+consent_commands.app.command("pause")(event_commands.pause)
+consent_commands.app.command("resume")(event_commands.resume)
+consent_commands.app.command("revoke")(event_commands.revoke)
+consent_commands.app.command("supersede")(event_commands.supersede)
+consent_commands.app.command("invalidate")(event_commands.invalidate)
+consent_commands.app.command("link")(event_commands.link)
+consent_commands.app.command("request-erasure")(event_commands.request_erasure)
+consent_commands.app.command("review")(time_commands.review)
+consent_commands.app.command("eligible")(time_commands.eligible)
+consent_commands.app.command("changes")(time_commands.changes)
+consent_commands.app.command("receipt")(export_commands.receipt)
+consent_commands.app.command("export")(export_commands.export)
 app.add_typer(consent_commands.app, name="consent")
+app.add_typer(event_commands.hold_app, name="hold")
 app.command("ingest")(data_commands.ingest)
 app.command("publish")(data_commands.publish)
 app.command("versions")(data_commands.versions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,12 @@ import typer
 from consent.catalog import PURPOSES, SOURCES
 from consent.clock import format_instant
 from consent.decide import decide as decide_consent
-from consent.errors import BadInput, Denied
+from consent.errors import BadInput, ConfigError, Denied
+from consent.exchange.jws import read_public_keys
+from consent.exchange.records import import_artefacts, import_records
+from consent.exchange.statements import GRANT_OF_LEDGER, record_statement, record_statements
 from consent.home import Home
 from consent.nouns import ANY, Decision, Facts, Kind, Recorded
-from consent.records import import_records
-from consent.statements import record_statement, record_statements
 from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home, optional_instant
 from console.show import progress_bar, say, say_json, say_table
 
@@ -30,6 +32,13 @@ Sources = Annotated[
 Purposes = Annotated[
     list[str], typer.Option("--purpose", help=f"One of {', '.join(PURPOSES)}; may be repeated.")
 ]
+
+
+class ImportFormat(StrEnum):
+    """What kind of file is imported."""
+
+    STATEMENTS = "statements"
+    ACCOUNT_AGGREGATOR = "account-aggregator"
 
 
 @app.command()
@@ -53,6 +62,12 @@ def record(
     expires_at: Annotated[str | None, typer.Option("--expires-at", help="End of the consent.")] = None,
     data_from: Annotated[
         str | None, typer.Option("--data-from", help="How far back the data may reach.")
+    ] = None,
+    data_until: Annotated[
+        str | None, typer.Option("--data-until", help="Up to when the data may reach, exclusive.")
+    ] = None,
+    replaces: Annotated[
+        str | None, typer.Option("--replaces", help="The grant this one renews, as `show --json` names it.")
     ] = None,
     data_life_days: Annotated[
         int | None, typer.Option("--data-life-days", min=1, help="How old data may get in use.")
@@ -78,6 +93,8 @@ def record(
         "method": method,
         "expires_at": expires_at,
         "data_from": data_from,
+        "data_until": data_until,
+        "replaces": None if replaces is None else GRANT_OF_LEDGER + replaces,
         "data_life_days": None if data_life_days is None else str(data_life_days),
     }
     statements = [
@@ -91,7 +108,7 @@ def record(
         for s in source
         for p in purpose
     ]
-    _say_recorded(record_statements(open_home(home), statements), as_json=json)
+    say_recorded(record_statements(open_home(home), statements), as_json=json)
 
 
 def _hash_of(notice: Path) -> str:
@@ -105,6 +122,15 @@ def _hash_of(notice: Path) -> str:
 def import_(
     file: Annotated[Path, typer.Argument(help="JSONL or CSV from the lender's system of record.")],
     encoding: Annotated[str, typer.Option("--encoding", help="Of the file, e.g. gb18030.")] = "utf-8",
+    format_: Annotated[
+        ImportFormat, typer.Option("--format", help="Or account-aggregator: India's consent artefacts.")
+    ] = ImportFormat.STATEMENTS,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The Account Aggregators' public keys: JWK, JWK set or PEM.")
+    ] = None,
+    consumer: Annotated[
+        str | None, typer.Option("--consumer", help="The lender's own identifier there; others are rejected.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
@@ -113,13 +139,26 @@ def import_(
     Imported grants may carry an earlier effective time: they are marked imported and name their evidence, and
     every answer that rests on them says so. Ends with exit code 6 if a line was rejected.
 
-    Example: assent consent import consents.jsonl
+    Examples:
+      assent consent import consents.jsonl
+      assent consent import artefacts.jsonl --format account-aggregator --key aa-keys.json --consumer fiu-lender
     """
     opened = open_home(home)
     with progress_bar(quiet=json) as advance:
-        report = import_records(
-            opened, file, encoding=encoding, on_progress=lambda done: advance("recording", done, 0)
-        )
+
+        def told(done: int) -> None:
+            advance("recording", done, 0)
+
+        if format_ is ImportFormat.STATEMENTS:
+            report = import_records(opened, file, encoding=encoding, on_progress=told)
+        elif key is None:
+            raise ConfigError(
+                "there is no key to verify the artefacts with",
+                remedy="Name the Account Aggregators' with --key.",
+            )
+        else:
+            keys = read_public_keys(key)
+            report = import_artefacts(opened, file, keys, consumer=consumer, on_progress=told)
     if json:
         say_json(report.report())
     else:
@@ -131,6 +170,8 @@ def import_(
             say(f"  line {rejected.line}: {rejected.reason}: {rejected.message}. {rejected.remedy}")
         if len(report.rejected) > 20:
             say(f"  and {len(report.rejected) - 20} more; use --json to see all")
+        for note, times in sorted(report.notes.items()):
+            say(f"  {note} ({times} artefacts)")
     if report.rejected:
         raise BadInput(
             f"{len(report.rejected)} of {report.read} lines were rejected; the others are recorded",
@@ -153,10 +194,11 @@ def withdraw(
       assent consent withdraw C-1042 --source spending --purpose model_training
     """
     fields = {"event": "withdrawn", "subject_id": subject, "source": source, "purpose": purpose}
-    _say_recorded([record_statement(open_home(home), fields)], as_json=json)
+    say_recorded([record_statement(open_home(home), fields)], as_json=json)
 
 
-def _say_recorded(entries: Sequence[Recorded], *, as_json: bool) -> None:
+def say_recorded(entries: Sequence[Recorded], *, as_json: bool) -> None:
+    """Tell what is on record now."""
     if as_json:
         say_json({"recorded": [_entry(r) for r in entries]})
         return
@@ -206,10 +248,15 @@ def show(subject: Subject, home: HomeOption = DEFAULT_HOME, json: JsonOption = F
         ],
     )
     say()
-    cells = {pair: "yes" if d.allowed else str(d.reason) for pair, d in matrix.items()}
+    cells = {pair: _cell(d) for pair, d in matrix.items()}
     say_table(
         ("may be used now", *PURPOSES), [(s, *(cells[s, p] for p in PURPOSES)) for s in SOURCES], title=None
     )
+
+
+def _cell(decision: Decision) -> str:
+    whose = " (co-subject)" if decision.party == "co_subject" else ""
+    return "yes" if decision.allowed else f"{decision.reason}{whose}"
 
 
 def _matrix(facts: Facts, now: datetime) -> dict[tuple[str, str], Decision]:

@@ -31,6 +31,12 @@ def init(
         typer.Option("--keys", envvar="ASSENT_KEYS", help="Keyring directory; default: beside the home."),
     ] = None,
     currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code of all amounts.")] = "CNY",
+    ledger: Annotated[
+        str | None,
+        typer.Option(
+            "--ledger", help="An empty PostgreSQL database for the ledger; default: a file in the home."
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a home: keys, an empty consent ledger, and one Feast configuration per purpose.
@@ -40,9 +46,14 @@ def init(
     Examples:
       assent init
       assent init --home /srv/assent --keys /secure/assent.keys --currency INR
+      assent init --ledger postgresql://assent@db.internal/assent
     """
     exists = (home / CONFIG_FILE).exists()
-    made = Home.open(home, keys=keys) if exists else Home.create(home, keys=keys, currency=currency)
+    made = (
+        Home.open(home, keys=keys)
+        if exists
+        else Home.create(home, keys=keys, currency=currency, ledger=ledger)
+    )
     configurations = set_up_feast(made)
     if json:
         say_json({"home": str(made.root), "keys": str(made.keys), "feast": configurations})

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from consent.clock import micros, now_utc
+from consent.catalog import PURPOSES
+from consent.clock import now_utc
 from consent.errors import EvidenceError
 from consent.files import exclusive, remove_partials, write_atomically
 from consent.home import Home
@@ -223,12 +224,11 @@ def _events(home: Home, source: Source, subjects: pa.Array) -> pa.Table:
 def _usable_subjects(home: Home, source: Source) -> pa.Array:
     """Subjects with records of the source that some purpose may still use, in order."""
     timeline = home.gate.timeline()
-    known = pc.unique(timeline.segments["subject_key"])
+    known = timeline.subjects()
     reasons = timeline.judge_loading(
         pa.chunked_array([known]), source.name, data_at=None, now=home.ledger.now()
     )
-    usable = known.filter(pc.is_null(reasons.combine_chunks()))
-    return usable.take(pc.sort_indices(usable))
+    return known.filter(pc.is_null(reasons.combine_chunks()))
 
 
 def _remember_asked(home: Home, source: Source, entities: pa.Table | None) -> pa.Table:
@@ -282,16 +282,10 @@ def _is_in(table: pa.Table, subjects: pa.Array) -> pa.ChunkedArray:
 
 def _usable_terms(home: Home, source: Source) -> list[Any]:
     """Who may be used now for what, and within which data range and life; sorted."""
-    segments, now = home.gate.timeline().segments, micros(home.ledger.now())
-    of_source = segments.filter(pc.equal(segments["source"], source.name))
-    current = of_source.filter(
-        pc.and_(
-            pc.is_null(of_source["reason"]),
-            pc.and_(pc.less_equal(of_source["from_at"], now), pc.greater(of_source["until_at"], now)),
-        )
-    )
-    columns = (current[c].to_pylist() for c in ("subject_key", "purpose", "data_from", "data_life"))
-    return sorted(zip(*columns, strict=True), key=str)
+    timeline, now = home.gate.timeline(), home.ledger.now()
+    current = pa.concat_tables(timeline.usable_of(source.name, p, as_of=now) for p in PURPOSES)
+    terms = ("subject_key", "purpose", "data_from", "data_until", "data_life")
+    return sorted(zip(*(current[c].to_pylist() for c in terms), strict=True), key=str)
 
 
 def _input_hash(home: Home, source: Source, definition: dict[str, Any], wanted_days: pa.Table) -> str:

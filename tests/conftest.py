@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from consent.evidence.notes import Signer
 from consent.home import Home
 from consent.ledger import Ledger
-from consent.notes import Signer
 from tests.consent.consent_samples import Clock
 
 

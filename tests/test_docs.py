@@ -7,8 +7,9 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from consent.nouns import Kind, Reason
-from consent.statements import FIELDS, parse_record
+from consent.exchange.statements import FIELDS, SAYABLE, parse_record
+from consent.knowledge import Verdict
+from consent.nouns import Reason
 from ingestion.catalogue import catalogue
 from ingestion.sources import SOURCES
 
@@ -28,7 +29,7 @@ def test_every_example_of_a_consent_file_can_be_read() -> None:
     text = (DOCS / "consent-files.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\{.*\}$", text, re.M)
     kinds = [parse_record(json.loads(line), now=datetime(2026, 7, 1, tzinfo=UTC)).kind for line in lines]
-    assert set(kinds) == set(Kind)
+    assert set(kinds) == set(SAYABLE)
 
 
 def test_every_field_of_a_consent_file_is_explained() -> None:
@@ -39,6 +40,6 @@ def test_every_field_of_a_consent_file_is_explained() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    """docs/reasons.md has each reason code, and no other."""
+    """docs/reasons.md has each reason code and each verdict, and no other."""
     text = (DOCS / "reasons.md").read_text(encoding="utf-8")
-    assert sorted(set(re.findall(r"`([A-Z_]+)`", text))) == sorted(Reason)
+    assert sorted(set(re.findall(r"`([A-Z_]+)`", text))) == sorted([*Reason, *Verdict])

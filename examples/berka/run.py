@@ -24,10 +24,10 @@ from consent.audit import require_evidence
 from consent.clock import now_utc
 from consent.decide import decide
 from consent.errors import AssentError, EvidenceError
+from consent.exchange.records import import_records
+from consent.exchange.statements import record_statements
 from consent.home import Home
 from consent.nouns import ANY
-from consent.records import import_records
-from consent.statements import record_statements
 from console.show import exit_code, say, say_error, say_json, say_unforeseen
 from examples.berka.model import FOLDS, REPEATS, Auc, out_of_fold_auc
 from examples.berka.prepare import CURRENCY, SOURCE, WITHDRAWING, Lender, chosen, find_data, write_lender

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from consent.errors import ConfigError, EvidenceError
 from consent.home import Home
-from consent.notes import parse_checkpoint, verify_note
 from consent.timeline import Timeline
 from feature_repo.stores.config import ConsentStoreConfig
 from feature_repo.stores.entity_rows import EntityRows
@@ -122,7 +121,7 @@ def fetch(
 def _read_ledger(home: Home) -> tuple[Timeline, str | None]:
     """What consent says, and a signed checkpoint over at least that."""
     timeline, note = home.gate.timeline(), home.ledger.checkpoint()
-    signed = parse_checkpoint(verify_note(note, [home.ledger.verifier])).tree_size if note else 0
+    signed = home.ledger.require_checkpoint(note) if note else 0
     if signed < timeline.ledger_size:
         raise EvidenceError(
             f"the log signed {signed} entries but holds {timeline.ledger_size}",

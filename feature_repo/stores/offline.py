@@ -223,6 +223,7 @@ def _pull(
             store.purpose,
             data_at=rows[EVENT_TIMESTAMP],
             as_of=home.ledger.now(),
+            derived=True,
         )
         return rows.filter(pc.is_null(reasons)).select(columns), None
 

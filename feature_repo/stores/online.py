@@ -221,10 +221,9 @@ class _Reader:
         if not sealed:
             return None, None
         event_us, values = self.cells.open(self.cells.token(subject), sealed)
-        facts = self.home.ledger.facts(subject)
-        # The clock after the ledger: a withdrawal on record is then never in the future.
-        now, data_at = self.home.ledger.now(), instant(event_us)
-        allowed = decide(facts, self.source, self.purpose, data_at=data_at, as_of=now).allowed
+        facts, now = self.home.ledger.facts_now(subject)
+        data_at = instant(event_us)
+        allowed = decide(facts, self.source, self.purpose, data_at=data_at, as_of=now, derived=True).allowed
         too_old = self.ttl is not None and self.ttl > timedelta(0) and data_at < now - self.ttl
         return (data_at, values) if allowed and not too_old else (None, None)
 
@@ -245,13 +244,17 @@ def _usable_by_some_purpose(
         source,
         data_at=pa.chunked_array([pa.array(times, INSTANT)]),
         now=home.ledger.now(),
+        derived=True,
     )
     return [reason is None for reason in reasons.to_pylist()]
 
 
 def _some_purpose_may(ledger: Ledger, subject: str, source: str, data_at: datetime) -> bool:
-    facts, now = ledger.facts(subject), ledger.now()
-    return any(decide(facts, source, purpose, data_at=data_at, as_of=now).allowed for purpose in PURPOSES)
+    facts, now = ledger.facts_now(subject)
+    return any(
+        decide(facts, source, purpose, data_at=data_at, as_of=now, derived=True).allowed
+        for purpose in PURPOSES
+    )
 
 
 def _subject_key(entity_key: Any) -> str | None:

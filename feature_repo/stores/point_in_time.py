@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from consent.clock import MICROSECOND
+from consent.fold import FOREVER
 from consent.nouns import Reason
-from consent.timeline import FOREVER, Timeline, fetch_arrow, private_duckdb
+from consent.timeline import Timeline, fetch_arrow, private_duckdb
 
 # The key columns of a feature table are unique together, so the join finds at most one row.
 _AS_OF = """
@@ -95,7 +96,7 @@ def _now_and_then(
     asked_now = rows.set_column(1, "at", pa.repeat(pa.scalar(now, rows["at"].type), len(rows)))
     twice = pa.concat_tables([asked_now, rows])
     data_at = None if alone else twice["value_at"]
-    reasons = timeline.judge(twice["key"], source, purpose, data_at=data_at, as_of=twice["at"])
+    reasons = timeline.judge(twice["key"], source, purpose, data_at=data_at, as_of=twice["at"], derived=True)
     return pc.coalesce(reasons[: len(rows)], reasons[len(rows) :])
 
 

@@ -152,7 +152,7 @@ def remove_unusable(home: Home) -> int:
     """
     store = open_store(home, SERVING[0])
     timeline, now = home.gate.timeline(), home.ledger.now()
-    known = pa.chunked_array([pc.unique(timeline.segments["subject_key"])])
+    known = pa.chunked_array([timeline.subjects()])
     removed = 0
     for view in store.list_feature_views():
         reasons = timeline.judge_loading(known, require_consent_view(view).source, data_at=None, now=now)

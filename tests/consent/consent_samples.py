@@ -4,8 +4,10 @@ import hashlib
 import itertools
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from consent.nouns import Event, Grant, Kind, Notice, Origin, Recorded
+from consent.encoding import to_statement
+from consent.nouns import Event, Facts, Grant, Kind, Notice, Origin, Recorded, Statement
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -59,6 +61,8 @@ def event(
     co_subject: str | None = None,
     origin: Origin = "recorded",
     event_id: str | None = None,
+    hold_id: str | None = None,
+    **more: Any,
 ) -> Event:
     return Event(
         event_id=event_id or fresh_id(),
@@ -71,6 +75,8 @@ def event(
         co_subject_key=co_subject,
         origin=origin,
         evidence_hash=EVIDENCE if origin == "imported" else None,
+        hold_id=hold_id,
+        **more,
     )
 
 
@@ -99,6 +105,17 @@ def withdrawn(
     event_id: str | None = None,
 ) -> Event:
     return event(Kind.WITHDRAWN, subject, source, purpose, at=at, origin=origin, event_id=event_id)
+
+
+def facts(*said: tuple[datetime, Event]) -> Facts:
+    """What was said and when it was recorded, in ledger order, as facts about Anna, and whom she is linked to."""
+    entries = [Recorded(i, recorded_at, e) for i, (recorded_at, e) in enumerate(said)]
+    linked = {e.co_subject_key for _, e in said if e.co_subject_key}
+
+    def about(key: str) -> tuple[Statement, ...]:
+        return tuple(to_statement(r) for r in entries if r.event.subject_key == key)
+
+    return Facts(about(ANNA), {key: about(key) for key in sorted(linked)})
 
 
 def on_record(events: Iterable[Event], *, recorded_at: datetime = NOW) -> tuple[Recorded, ...]:

@@ -5,8 +5,8 @@ import pytest
 from consent.catalog import PROHIBITED, PURPOSES, SOURCES, require_purpose, require_source
 from consent.decide import decide
 from consent.errors import ConfigError, Denied
-from consent.nouns import Facts, Reason
-from tests.consent.consent_samples import ANNA, NOW, given, on_record
+from consent.nouns import Reason
+from tests.consent.consent_samples import ANNA, NOW, facts, given
 
 
 def test_the_catalog_knows_its_own() -> None:
@@ -22,8 +22,7 @@ def test_no_consent_opens_a_prohibited_source(source: str) -> None:
     with pytest.raises(Denied) as caught:
         require_source(source)
     assert caught.value.code == "PROHIBITED"
-    facts = Facts(on_record([given(ANNA, source)]))
-    decision = decide(facts, source, "credit_scoring", data_at=None, as_of=NOW)
+    decision = decide(facts((NOW, given(ANNA, source))), source, "credit_scoring", data_at=None, as_of=NOW)
     assert decision.reason is Reason.PROHIBITED
 
 

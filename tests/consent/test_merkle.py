@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent.errors import BadInput, EvidenceError
-from consent.merkle import (
+from consent.evidence.merkle import (
     EMPTY_ROOT,
     TILE,
+    Frontier,
     TreeReader,
     consistency_proof,
-    full_tiles,
     inclusion_proof,
     leaf_hash,
     node_hash,
@@ -40,11 +40,12 @@ class MemoryTree:
     def __init__(self, leaf_hashes: Sequence[bytes] = ()) -> None:
         self.leaf_hashes: list[bytes] = []
         self.stored: dict[tuple[int, int], bytes] = {}
+        self.frontier = Frontier()
         self.reader = TreeReader(leaves=self._leaves, tiles=self._tiles)
         self.append(leaf_hashes)
 
     def append(self, leaf_hashes: Sequence[bytes]) -> None:
-        for level, tile_index, tile_hash in full_tiles(self.reader, len(self.leaf_hashes), leaf_hashes):
+        for level, tile_index, tile_hash in self.frontier.extend(leaf_hashes):
             assert (level, tile_index) not in self.stored, "a tile is given once"
             self.stored[level, tile_index] = tile_hash
         self.leaf_hashes += leaf_hashes
@@ -275,13 +276,38 @@ class TestAppending:
             return [node(level, index) for index in range(lo, hi)]
 
         reader = TreeReader(leaves=lambda lo, hi: tiles(0, lo, hi), tiles=tiles)
-        rows = full_tiles(reader, 256**3 - 1, [LARGE[0]])
+        rows = Frontier.read(reader, 256**3 - 1).extend([LARGE[0]])
         expected, last = [], LARGE[0]
         for level, count in enumerate((256**3, 256**2, 256)):
             last = twin.mth([node(level, index) for index in range(count - 256, count - 1)] + [last])
             expected.append((level + 1, count // 256 - 1, last))
         assert rows == expected
-        assert reads == [(level, count - 256, count - 1) for level, count in enumerate((256**3, 256**2, 256))]
+        read = Counter({level: sum(hi - lo for at, lo, hi in reads if at == level) for level in range(3)})
+        assert read == {0: 255, 1: 255, 2: 255}
+
+    @pytest.mark.parametrize("size", [*range(65), 255, 256, 257, 65_535, 65_536, 65_537, 70_003])
+    def test_the_edge_of_a_stored_tree(self, size: int) -> None:
+        """Read back from the store, the edge has the tree's root and grows like the one that built it."""
+        edge = Frontier.read(LARGE_TREE.reader, size)
+        assert edge.tree_size == size
+        assert edge.root() == root(LARGE_TREE.reader, size)
+        for tile in edge.extend(LARGE[size : size + 600]):
+            assert LARGE_TREE.stored.get(tile[:2], tile.tile_hash) == tile.tile_hash
+        assert edge.root() == root(LARGE_TREE.reader, edge.tree_size)
+
+    def test_every_leaf_moves_the_root(self) -> None:
+        """After each leaf the edge has the root of the RFC's recursion."""
+        edge = Frontier()
+        for size, leaf in enumerate(SMALL, start=1):
+            assert edge.extend([leaf]) == []
+            assert edge.root() == SMALL_ROOTS[size]
+
+    def test_a_copy_grows_on_its_own(self) -> None:
+        """What is tried on a copy and given up leaves the edge as it was."""
+        edge = Frontier()
+        edge.extend(SMALL[:7])
+        edge.copy().extend(SMALL[7:])
+        assert (edge.tree_size, edge.root()) == (7, SMALL_ROOTS[7])
 
     def test_root_reads_little(self) -> None:
         """The root of 4.3 billion leaves takes one read of at most 255 hashes per level."""
@@ -379,7 +405,6 @@ class TestRefusals:
             lambda: consistency_proof(SMALL_TREE, 0, 8),
             lambda: consistency_proof(SMALL_TREE, -1, 8),
             lambda: consistency_proof(SMALL_TREE, 9, 8),
-            lambda: full_tiles(SMALL_TREE, -1, SMALL),
         ],
     )
     def test_questions_out_of_range(self, ask: Callable[[], object]) -> None:

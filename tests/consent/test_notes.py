@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consent.errors import BadInput, EvidenceError
-from consent.notes import (
+from consent.evidence.notes import (
     MAX_NOTE_BYTES,
     MAX_SIGNATURES,
     MAX_TREE_SIZE,
@@ -137,6 +137,17 @@ class TestWhoSigned:
         forged = LOG.verifier.key_id + WITNESS.private_key.sign(TEXT.encode())
         with pytest.raises(EvidenceError, match="does not match"):
             verify_note(f"{TEXT}\n{line_holding(LOG.name, forged)}".encode(), [LOG.verifier])
+
+    def test_two_signers(self) -> None:
+        """A note may be signed by two keys at once; either opens it, and each line stays as it would be alone."""
+        note = sign_note(TEXT, LOG, WITNESS)
+        assert note == self.BOTH
+        assert verify_note(note, [WITNESS.verifier]) == verify_note(note, [LOG.verifier]) == TEXT
+
+    def test_public_half_is_calculated_once(self) -> None:
+        """The ledger signs on a hot path, so neither the public key nor its ID is calculated anew."""
+        assert LOG.verifier is LOG.verifier
+        assert LOG.verifier.key_id is LOG.verifier.key_id
 
     def test_private_key_stays_private(self) -> None:
         assert repr(LOG) == "Signer(name='example.com/log')"

@@ -181,7 +181,7 @@ class TestConsents:
         ]
 
     def test_a_record_can_be_imported_and_names_its_evidence(self) -> None:
-        from consent.statements import parse_record
+        from consent.exchange.statements import parse_record
 
         for record in prepare.consent_records(ACCOUNTS, ["berka-client-1"]):
             parsed = parse_record(record, now=datetime(2026, 1, 1, tzinfo=UTC))

@@ -12,7 +12,7 @@ import pytest
 
 from consent.clock import now_utc
 from consent.errors import BadInput, EvidenceError, Unavailable
-from consent.notes import parse_checkpoint, verify_note
+from consent.evidence.notes import parse_checkpoint, verify_note
 from feature_repo.stores import setup
 from feature_repo.stores.receipts import Receipt, read_receipt, subjects_digest
 from tests.feature_repo.lender import Lender
@@ -61,15 +61,20 @@ def test_the_checkpoint_signs_the_entries_that_decided(lender: Lender) -> None:
     assert parse_checkpoint(text).tree_size == receipt.ledger_size == lender.home.ledger.size()
 
 
-def test_an_unsigned_entry_decides_nothing(tmp_path: Path) -> None:
+def test_a_forged_entry_decides_nothing(tmp_path: Path) -> None:
+    """A grant written into the database past every guard, but without the ledger's key, stops the fetch."""
     lender = Lender(tmp_path / "home")
     key = lender.agrees(PURPOSE)
     lender.publish("spending", [(key, -9, {"spend_7d": 5.0})])
     with sqlite3.connect(lender.home.path("ledger.db")) as connection:
-        connection.execute("DROP TRIGGER checkpoint_no_delete")
-        connection.execute("DELETE FROM checkpoint")
-    with pytest.raises(EvidenceError, match="signed 0 entries"):
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(event)")]
+        forged = {"leaf_index": lender.home.ledger.size(), "event_id": "'f'", "subject_key": f"'{'e' * 32}'"}
+        values = ", ".join(str(forged.get(name, name)) for name in columns)
+        connection.execute(f"INSERT INTO event SELECT {values} FROM event WHERE leaf_index = 0")
+    with pytest.raises(EvidenceError, match="seals 1 entries"):
         fetch(lender, key)
+    with pytest.raises(EvidenceError, match="seals 1 entries"):
+        lender.home.ledger.decide("e" * 32, "spending", PURPOSE)
 
 
 def test_a_receipt_is_named_by_its_bytes_and_readable_by_its_owner_only(lender: Lender) -> None:

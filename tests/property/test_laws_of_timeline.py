@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent.catalog import PURPOSES
-from consent.clock import micros
+from consent.clock import MICROSECOND, micros
 from consent.decide import decide
-from consent.nouns import ANY, Kind, Reason
-from consent.timeline import FOREVER, Timeline
+from consent.nouns import ANY, Event, Kind, Reason
+from consent.timeline import FOREVER, Book, Timeline
 from tests.consent import consent_samples
 from tests.consent.consent_samples import DAY, NOW, YEAR, on_record
 from tests.property.consent_histories import (
@@ -97,8 +97,9 @@ def _at(rows: list[dict[str, Any]], instant: datetime) -> list[dict[str, Any]]:
 
 
 def _holds(row: dict[str, Any], data_at: datetime, as_of: datetime) -> bool:
-    age = micros(as_of) - micros(data_at)
-    return micros(data_at) >= row["data_from"] and (row["data_life"] is None or age < row["data_life"])
+    date, age = micros(data_at), micros(as_of) - micros(data_at)
+    within = date >= row["data_from"] and (row["data_until"] is None or date < row["data_until"])
+    return within and (row["data_life"] is None or age < row["data_life"])
 
 
 @given(few, instants)
@@ -114,29 +115,129 @@ def test_a_no_about_joint_data_says_whose(town: Town, as_of: datetime) -> None:
             assert decision.reason is not None or row["imported"] == decision.imported
 
 
+def _reasons(timeline: Timeline, source: str, purpose: str, as_of: list[datetime]) -> list[str | None]:
+    """Why not, for everybody of the small town at each of the instants."""
+    rows = [(subject, at) for subject in PEOPLE[:15] for at in as_of]
+    return timeline.judge(
+        texts([subject for subject, _ in rows]),
+        source,
+        purpose,
+        data_at=None,
+        as_of=row_instants([at for _, at in rows]),
+    ).to_pylist()
+
+
+def _spans(timeline: Timeline, source: str, purpose: str) -> list[tuple[Any, ...]]:
+    """Everything that is folded, in an order."""
+    rows = timeline.spans(source, purpose).to_pylist()
+    return sorted((tuple(row.values()) for row in rows), key=repr)
+
+
+_PAIRS = [(source, purpose) for source in SOURCES for purpose in list(PURPOSES)[:3]]
+
+
+@given(few, instants, st.lists(instants, min_size=4, max_size=4))
+@law(8)
+def test_what_was_known_earlier_is_a_timeline_of_its_own(
+    town: Town, known_at: datetime, as_of: list[datetime]
+) -> None:
+    """`known` shares the book of the newer timeline, and says what one made with that knowledge alone says."""
+    newest = town.timeline()
+    before = [_spans(newest, *pair) for pair in _PAIRS]
+    known, alone = newest.known(known_at), town.timeline(known_at)
+    for pair in _PAIRS:
+        assert _reasons(known, *pair, as_of) == _reasons(alone, *pair, as_of)
+        assert _spans(known, *pair) == _spans(alone, *pair)
+    assert [_spans(newest, *pair) for pair in _PAIRS] == before
+
+
+@given(few, st.data(), st.lists(instants, min_size=4, max_size=4))
+@law(5)
+def test_a_timeline_that_grew_or_is_cut_says_what_its_entries_say(
+    town: Town, data: st.DataObject, as_of: list[datetime]
+) -> None:
+    """`grown` keeps what was folded and not touched, `of_size` looks back: both as if made from the first entries."""
+    size = data.draw(st.integers(0, len(town.entries)))
+    first, others = town.entries[:size], town.entries[size:]
+    book = Book()
+    book.add([arrow_of(first)])
+    early = Timeline(book)
+    for pair in _PAIRS:  # folded before it grows
+        _spans(early, *pair)
+    book.add([arrow_of(others)])
+    late = early.grown({(r.event.source, r.event.purpose) for r in others})
+    back = late.of_size(size)
+    whole, part = town.timeline(), Timeline(arrow_of(first))
+    assert (late.ledger_size, back.ledger_size) == (len(town.entries), size)
+    for pair in _PAIRS:
+        for timeline, alone in ((late, whole), (back, part), (early, part)):
+            assert _reasons(timeline, *pair, as_of) == _reasons(alone, *pair, as_of)
+            assert _spans(timeline, *pair) == _spans(alone, *pair)
+
+
+@pytest.mark.parametrize("released", ["case 1", "case 2"])
+@pytest.mark.parametrize("agreed", [True, False])
+def test_of_two_holds_of_one_instant_the_other_stays(released: str, agreed: bool) -> None:
+    """DESIGN 4.2: a hold restricts until it is released, each by its own name, however alike two are."""
+    until = NOW + DAY
+    said = [consent_samples.given(PEOPLE[0], at=NOW - DAY, origin="imported")] if agreed else []
+    hold: Any = {"purpose": ANY, "basis": "court order"}
+    for name in ("case 1", "case 2"):
+        said.append(consent_samples.event(Kind.HOLD_PLACED, PEOPLE[0], hold_id=name, **hold))
+    one = Town(on_record([*said, _released(released, until)]), PEOPLE[:1])
+    both = Town(on_record([*said, _released("case 1", until), _released("case 2", until)]), PEOPLE[:1])
+    free = None if agreed else Reason.NO_GRANT
+    for town, as_of, expected in (
+        (one, NOW, Reason.RESTRICTED),
+        (one, until, Reason.RESTRICTED),
+        (one, until + DAY, Reason.RESTRICTED),
+        (both, until - MICROSECOND, Reason.RESTRICTED),
+        (both, until, free),
+    ):
+        asked: Any = {"data_at": None, "as_of": as_of}
+        batch = town.timeline().judge(texts(PEOPLE[:1]), "spending", "credit_scoring", **asked).to_pylist()
+        point = decide(town.facts(PEOPLE[0]), "spending", "credit_scoring", **asked).reason
+        slow = verdict(town.of(PEOPLE[0]), town.others(PEOPLE[0]), "spending", "credit_scoring", **asked)
+        assert batch == [point] == [slow] == [expected]
+
+
+def _released(name: str, at: datetime) -> Event:
+    return consent_samples.event(
+        Kind.HOLD_RELEASED, PEOPLE[0], purpose=ANY, hold_id=name, at=at, basis="court order"
+    )
+
+
 @pytest.mark.parametrize("narrow", [0, 1])
 @pytest.mark.parametrize(
-    ("terms", "reason"),
+    ("terms", "outside", "inside", "reason"),
     [
-        ({"data_from": NOW - DAY}, "DATA_RANGE"),
-        ({"data_life": 3 * DAY}, "DATA_LIFE"),
-        ({"data_from": NOW - DAY, "data_life": 3 * DAY}, "DATA_RANGE"),
+        ({"data_from": NOW - DAY}, 5, 0, "DATA_RANGE"),
+        ({"data_until": NOW - DAY}, 0, 5, "DATA_RANGE"),
+        ({"data_life": 3 * DAY}, 5, 0, "DATA_LIFE"),
+        ({"data_from": NOW - DAY, "data_life": 3 * DAY}, 5, 0, "DATA_RANGE"),
     ],
 )
-def test_of_two_peoples_terms_the_narrower_hold(narrow: int, terms: dict[str, Any], reason: str) -> None:
-    """DESIGN 4.1, 4.10: "one grant must cover every dimension" holds for each party, in all three forms."""
+def test_of_two_peoples_terms_the_narrower_hold(
+    narrow: int, terms: dict[str, Any], outside: int, inside: int, reason: str
+) -> None:
+    """DESIGN 4.1, 4.10: "one grant must cover every dimension" holds for each party, in all three forms.
+
+    For data that is so many days old.
+    """
     wide = {"data_from": NOW - YEAR, "data_life": 30 * DAY}
     people = PEOPLE[:2]
     said = [consent_samples.given(p, **(wide | terms if i == narrow else wide)) for i, p in enumerate(people)]
     link = consent_samples.event(Kind.LINKED, people[0], purpose=ANY, co_subject=people[1])
     town = Town(on_record([*said, link]), people)
-    for data_at, expected in ((NOW - 5 * DAY, reason), (NOW, None)):
+    for age, expected in ((outside, reason), (inside, None)):
+        data_at = NOW - age * DAY
         asked: Any = {"data_at": data_at, "as_of": NOW}
         answers = town.timeline().judge(
             texts([people[0]]), "spending", "credit_scoring", data_at=row_instants([data_at]), as_of=NOW
         )
         decision = decide(town.facts(people[0]), "spending", "credit_scoring", **asked)
-        slow = verdict(town.facts(people[0]), "spending", "credit_scoring", **asked)
+        own, others = town.of(people[0]), town.others(people[0])
+        slow = verdict(own, others, "spending", "credit_scoring", **asked)
         assert answers.to_pylist() == [decision.reason] == [slow] == [expected]
 
 

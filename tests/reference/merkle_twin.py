@@ -1,4 +1,4 @@
-"""Slow, obviously right twin of `consent.merkle`: RFC 9162's recursive definitions, word for word, on lists.
+"""Slow, obviously right twin of `consent.evidence.merkle`: RFC 9162's recursive definitions, word for word, on lists.
 
 Shares no code with the module it checks. All functions take the list of *leaf hashes*.
 """

@@ -37,7 +37,8 @@ def retrieve(
         mine = facts.get(key, Facts())
 
         def ask(data_at: datetime | None) -> list[Decision]:
-            return [decide(mine, source, purpose, data_at=data_at, as_of=as_of) for as_of in (now, at)]
+            asked: Any = {"data_at": data_at, "derived": True}
+            return [decide(mine, source, purpose, as_of=as_of, **asked) for as_of in (now, at)]
 
         seen = [(t, value) for owner, t, value in feature_rows if owner == key and at - ttl <= t <= at]
         usable = [(t, value) for t, value in seen if all(decision.allowed for decision in ask(t))]

@@ -12,41 +12,32 @@ Source: C2SP signed-note v1.0.0 and tlog-checkpoint v1.0.0; RFC 8032 (Ed25519); 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consent.errors import BadInput, EvidenceError
+from consent.errors import BadInput
+from consent.evidence import vkeys
+from consent.evidence.strict_text import (
+    HASH_BYTES,
+    decode_base64,
+    decode_text,
+    encode_base64,
+    malformed,
+    parse_decimal,
+)
 
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 #: Sizes are stored as signed 64-bit integers.
 MAX_TREE_SIZE = 2**63 - 1
 
-_ED25519 = b"\x01"
-_KEY_BYTES = 32
-_ROOT_BYTES = 32
-_KEY_ID_BYTES = 4
-
 #: Control characters other than newline, and lone surrogates, which UTF-8 cannot write.
 _NOT_TEXT = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")
-_NAME = re.compile(r"[^\s+\x00-\x1f\ud800-\udfff]+")
-_DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
-_VKEY = re.compile(rf"(?P<name>{_NAME.pattern})\+(?P<id>[0-9a-f]{{8}})\+(?P<key>.+)")
-_SIGNATURE_LINE = re.compile(rf"— (?P<name>{_NAME.pattern}) (?P<signature>[^ ]+)")
-
-_DISTRUST = (
-    "Do not rely on this file. Fetch it again from the log, and the key from whoever you trust for it."
-)
-
-
-def _malformed(message: str) -> EvidenceError:
-    return EvidenceError(message, remedy=_DISTRUST)
+_SIGNATURE_LINE = re.compile(rf"— (?P<name>{vkeys.KEY_NAME}) (?P<signature>[^ ]+)")
 
 
 # ------------------------------------------------------------------------------------------- checkpoints
@@ -77,7 +68,7 @@ def format_checkpoint(origin: str, tree_size: int, root: bytes) -> str:
     """
     if fault := _checkpoint_fault(Checkpoint(origin, tree_size, root)):
         raise BadInput(f"cannot write a checkpoint: {fault}")
-    return f"{origin}\n{tree_size}\n{_encode_base64(root)}\n"
+    return f"{origin}\n{tree_size}\n{encode_base64(root)}\n"
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -95,16 +86,17 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """
     lines = text.split("\n")
     if len(lines) != 4 or lines[3]:
-        raise _malformed("checkpoint: expected 3 lines, each ended by a newline, and nothing else")
+        raise malformed("checkpoint: expected 3 lines, each ended by a newline, and nothing else")
     origin, size, root, _ = lines
-    if not _DECIMAL.fullmatch(size):
-        raise _malformed("checkpoint: the tree size is not a decimal number without leading zeros")
-    decoded = _decode_base64(root)
+    tree_size = parse_decimal(size)
+    if tree_size is None:
+        raise malformed("checkpoint: the tree size is not a decimal number without leading zeros")
+    decoded = decode_base64(root)
     if decoded is None:
-        raise _malformed("checkpoint: the root is not canonical base64")
-    checkpoint = Checkpoint(origin, int(size), decoded)
+        raise malformed("checkpoint: the root is not canonical base64")
+    checkpoint = Checkpoint(origin, tree_size, decoded)
     if fault := _checkpoint_fault(checkpoint):
-        raise _malformed(f"checkpoint: {fault}")
+        raise malformed(f"checkpoint: {fault}")
     return checkpoint
 
 
@@ -116,8 +108,8 @@ def _checkpoint_fault(checkpoint: Checkpoint) -> str:
         return "the origin holds a control character"
     if not 0 <= checkpoint.tree_size <= MAX_TREE_SIZE:
         return f"expected a tree size from 0 to {MAX_TREE_SIZE}, got {checkpoint.tree_size}"
-    if len(checkpoint.root) != _ROOT_BYTES:
-        return f"expected a root of {_ROOT_BYTES} bytes, got {len(checkpoint.root)}"
+    if len(checkpoint.root) != HASH_BYTES:
+        return f"expected a root of {HASH_BYTES} bytes, got {len(checkpoint.root)}"
     return ""
 
 
@@ -140,16 +132,12 @@ class Verifier:
     public_key: bytes
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise BadInput("a key name must not be empty or hold spaces, plus signs or control characters")
-        if len(self.public_key) != _KEY_BYTES:
-            raise BadInput(f"expected a public key of {_KEY_BYTES} bytes, got {len(self.public_key)}")
+        vkeys.require_key(self.name, self.public_key)
 
-    @property
+    @cached_property
     def key_id(self) -> bytes:
-        """4 bytes, ``SHA-256(key name || 0x0A || 0x01 || public key)[:4]``. Source: C2SP signed-note."""
-        named_key = self.name.encode() + b"\n" + _ED25519 + self.public_key
-        return hashlib.sha256(named_key).digest()[:_KEY_ID_BYTES]
+        """4 bytes that tell apart keys of one name."""
+        return vkeys.key_id(self.name, vkeys.LOG_KEY, self.public_key)
 
     @classmethod
     def parse_vkey(cls, vkey: str) -> Verifier:
@@ -160,25 +148,11 @@ class Verifier:
 
         Source: C2SP signed-note, "Verifier keys".
         """
-        parts = _VKEY.fullmatch(vkey)
-        decoded = _decode_base64(parts["key"]) if parts else None
-        if not parts or not decoded:
-            raise _malformed("verifier key: expected a name, 8 hex digits and base64, joined by plus signs")
-        if decoded[:1] != _ED25519 or len(decoded) != 1 + _KEY_BYTES:
-            raise _malformed(
-                f"verifier key: expected key type 01 with {_KEY_BYTES} bytes,"
-                f" got {decoded[:1].hex()} with {len(decoded) - 1}"
-            )
-        verifier = cls(parts["name"], decoded[1:])
-        if verifier.key_id.hex() != parts["id"]:
-            raise _malformed(
-                f"verifier key: expected key ID {parts['id']}, calculated {verifier.key_id.hex()}"
-            )
-        return verifier
+        return cls(*vkeys.parse_vkey(vkey, vkeys.LOG_KEY))
 
     def format_vkey(self) -> str:
         """The key as one line of text to hand out: ``name+hexid+base64(0x01 || public key)``."""
-        return f"{self.name}+{self.key_id.hex()}+{_encode_base64(_ED25519 + self.public_key)}"
+        return vkeys.format_vkey(self.name, vkeys.LOG_KEY, self.public_key)
 
     def verify_signature(self, message: bytes, signature: bytes) -> None:
         """Return if this key signed the message.
@@ -186,10 +160,7 @@ class Verifier:
         Raises:
             EvidenceError: it did not.
         """
-        try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except InvalidSignature as error:
-            raise _malformed(f"the signature by {self.name}+{self.key_id.hex()} does not match") from error
+        vkeys.verify_ed25519(self.public_key, message, signature, f"{self.name}+{self.key_id.hex()}")
 
 
 @dataclass(frozen=True)
@@ -206,17 +177,17 @@ class Signer:
     def __post_init__(self) -> None:
         _ = self.verifier  # holds the rules for names
 
-    @property
+    @cached_property
     def verifier(self) -> Verifier:
-        """The public half."""
+        """The public half, calculated once: the ledger signs on a hot path."""
         return Verifier(self.name, self.private_key.public_key().public_bytes_raw())
 
 
 # ------------------------------------------------------------------------------------------------- notes
 
 
-def sign_note(text: str, signer: Signer) -> bytes:
-    """The text with one signature line, as UTF-8.
+def sign_note(text: str, signer: Signer, *others: Signer) -> bytes:
+    """The text with one signature line per signer, as UTF-8.
 
     Raises:
         BadInput: the text does not end with a newline, holds control characters, or is too long.
@@ -225,8 +196,11 @@ def sign_note(text: str, signer: Signer) -> bytes:
     """
     if fault := _text_fault(text):
         raise BadInput(f"cannot sign a note: {fault}")
-    signature = signer.verifier.key_id + signer.private_key.sign(text.encode())
-    note = f"{text}\n— {signer.name} {_encode_base64(signature)}\n".encode()
+    lines = [
+        format_signature_line(each.name, each.verifier.key_id, each.private_key.sign(text.encode()))
+        for each in (signer, *others)
+    ]
+    note = f"{text}\n{''.join(lines)}".encode()
     if len(note) > MAX_NOTE_BYTES:
         raise BadInput(f"cannot sign a note: expected at most {MAX_NOTE_BYTES} bytes, got {len(note)}")
     return note
@@ -247,60 +221,63 @@ def verify_note(note: bytes, verifiers: Sequence[Verifier]) -> str:
 
     Source: C2SP signed-note, "Signatures".
     """
-    text, signatures = _parse_note(note)
+    text, signatures = parse_note(note)
     for verifier in verifiers:
         signature = signatures.get((verifier.name, verifier.key_id))
         if signature is not None:
             verifier.verify_signature(text.encode(), signature)
     if not verifiers:
-        raise _malformed("note: expected the log's own key to verify with, got none")
+        raise malformed("note: expected the log's own key to verify with, got none")
     log = verifiers[0]
     if (log.name, log.key_id) not in signatures:
-        raise _malformed(
+        raise malformed(
             f"note: expected a signature by {log.name}+{log.key_id.hex()},"
             f" got {len(signatures)} by other keys only"
         )
     return text
 
 
-def _parse_note(note: bytes) -> tuple[str, dict[tuple[str, bytes], bytes]]:
-    """Text, and signature by (key name, key ID).
+def parse_note(note: bytes) -> tuple[str, dict[tuple[str, bytes], bytes]]:
+    """Text, and signature by (key name, key ID); nothing is verified.
 
     Two signatures by one key are refused: honest Ed25519 gives the same bytes twice, so a second line is
     either useless or an attempt to have two readers check different ones.
+
+    Raises:
+        EvidenceError: the note is malformed.
     """
-    if len(note) > MAX_NOTE_BYTES:
-        raise _malformed(f"note: expected at most {MAX_NOTE_BYTES} bytes, got {len(note)}")
-    try:
-        decoded = note.decode()
-    except UnicodeDecodeError as error:
-        raise _malformed(f"note: not UTF-8 at byte {error.start}") from error
+    decoded = decode_text(note, "note", MAX_NOTE_BYTES)
     if fault := _text_fault(decoded):
-        raise _malformed(f"note: {fault}")
+        raise malformed(f"note: {fault}")
     text, blank_line, block = decoded.rpartition("\n\n")
     lines = block.split("\n")[:-1]
     if not blank_line or not lines:
-        raise _malformed("note: expected a text, a blank line and signature lines")
+        raise malformed("note: expected a text, a blank line and signature lines")
     if len(lines) > MAX_SIGNATURES:
-        raise _malformed(f"note: expected at most {MAX_SIGNATURES} signatures, got {len(lines)}")
+        raise malformed(f"note: expected at most {MAX_SIGNATURES} signatures, got {len(lines)}")
     signatures: dict[tuple[str, bytes], bytes] = {}
     for number, line in enumerate(lines, start=1):
         name, key_id, signature = _parse_signature_line(line, number)
         if (name, key_id) in signatures:
-            raise _malformed(f"note: signature line {number} is by the same key as an earlier one")
+            raise malformed(f"note: signature line {number} is by the same key as an earlier one")
         signatures[name, key_id] = signature
     return text + "\n", signatures
+
+
+def format_signature_line(name: str, key_id: bytes, signature: bytes) -> str:
+    """One line ``— <key name> base64(key ID || signature)``, with its newline."""
+    return f"— {name} {encode_base64(key_id + signature)}\n"
 
 
 def _parse_signature_line(line: str, number: int) -> tuple[str, bytes, bytes]:
     """Key name, key ID and signature of one line ``— <key name> base64(key ID || signature)``."""
     parts = _SIGNATURE_LINE.fullmatch(line)
     if not parts:
-        raise _malformed(f"note: signature line {number} is not an em dash, a key name and a signature")
-    decoded = _decode_base64(parts["signature"])
-    if decoded is None or len(decoded) <= _KEY_ID_BYTES:
-        raise _malformed(f"note: signature line {number} does not hold canonical base64 of a signature")
-    return parts["name"], decoded[:_KEY_ID_BYTES], decoded[_KEY_ID_BYTES:]
+        raise malformed(f"note: signature line {number} is not an em dash, a key name and a signature")
+    decoded = decode_base64(parts["signature"])
+    if decoded is None or len(decoded) <= vkeys.KEY_ID_BYTES:
+        raise malformed(f"note: signature line {number} does not hold canonical base64 of a signature")
+    return parts["name"], decoded[: vkeys.KEY_ID_BYTES], decoded[vkeys.KEY_ID_BYTES :]
 
 
 def _text_fault(text: str) -> str:
@@ -310,16 +287,3 @@ def _text_fault(text: str) -> str:
     if found := _NOT_TEXT.search(text):
         return f"line {text.count(chr(10), 0, found.start()) + 1} holds a control character"
     return ""
-
-
-def _encode_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _decode_base64(text: str) -> bytes | None:
-    """The bytes, if ``text`` is the one canonical encoding of them."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError:
-        return None
-    return data if _encode_base64(data) == text else None

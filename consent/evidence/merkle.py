@@ -13,7 +13,7 @@ Source: RFC 9162 section 2.1 (the tree and hashes of RFC 6962 section 2.1) with 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -149,33 +149,63 @@ def consistency_proof(reader: TreeReader, old_size: int, new_size: int) -> list[
     return [_subtree_root(reader, *node) for node in reversed(nodes)]
 
 
-def full_tiles(reader: TreeReader, old_size: int, new_leaf_hashes: Sequence[bytes]) -> list[Tile]:
-    """The tiles that become full when leaves are appended, lowest level first, then by number.
+class Frontier:
+    """The right edge of a tree that grows: as many hashes as ``tree_size`` has one bits, and nothing below them.
 
-    Args:
-        reader: the tree as stored so far: ``old_size`` leaves and their full tiles.
-        old_size: number of leaves stored so far.
-        new_leaf_hashes: any number of leaf hashes that follow.
-
-    Returns:
-        One row per new full tile of every level, for the caller to store with the leaves.
-
-    Raises:
-        BadInput: ``old_size`` is negative.
-        EvidenceError: the store lacks hashes.
+    Attributes:
+        tree_size: number of leaves so far.
     """
-    if old_size < 0:
-        raise BadInput(f"old_size must not be negative, got {old_size}")
-    level, start, nodes = 0, old_size, list(new_leaf_hashes)
-    rows: list[Tile] = []
-    while start % TILE + len(nodes) >= TILE:
-        first = start // TILE
-        nodes = reader.nodes(level, first * TILE, start) + nodes
-        full = [_fold(nodes[at : at + TILE]) for at in range(0, len(nodes) - TILE + 1, TILE)]
-        level += 1
-        rows += [Tile(level, first + number, tile_hash) for number, tile_hash in enumerate(full)]
-        start, nodes = first, full
-    return rows
+
+    def __init__(self, tree_size: int = 0, subtrees: Sequence[bytes] = ()) -> None:
+        """An edge as `copy` and `read` make it; without arguments that of the empty tree."""
+        self.tree_size = tree_size
+        self._subtrees = list(subtrees)
+
+    @classmethod
+    def read(cls, reader: TreeReader, tree_size: int) -> Frontier:
+        """The edge of a stored tree.
+
+        Raises:
+            EvidenceError: the store lacks hashes.
+        """
+        subtrees, lo = [], 0
+        for height in reversed(range(tree_size.bit_length())):
+            if tree_size >> height & 1:
+                subtrees.append(_subtree_root(reader, lo, lo + (1 << height)))
+                lo += 1 << height
+        return cls(tree_size, subtrees)
+
+    def copy(self) -> Frontier:
+        """The same edge, to grow on its own."""
+        return Frontier(self.tree_size, self._subtrees)
+
+    def extend(self, leaf_hashes: Iterable[bytes]) -> list[Tile]:
+        """Take the leaves that follow.
+
+        Returns:
+            The tiles that become full, one row each for the caller to store; lower tiles before those above them.
+        """
+        tiles: list[Tile] = []
+        subtrees, sha256 = self._subtrees, hashlib.sha256
+        for node in leaf_hashes:
+            number, height = self.tree_size, 0
+            while number & 1:
+                node = sha256(b"\x01" + subtrees.pop() + node).digest()
+                number, height = number >> 1, height + 1
+                if not height % TILE_HEIGHT:
+                    tiles.append(Tile(height // TILE_HEIGHT, number, node))
+            subtrees.append(node)
+            self.tree_size += 1
+        return tiles
+
+    def root(self) -> bytes:
+        """MTH of all leaves so far. Source: RFC 9162 section 2.1.1."""
+        if not self._subtrees:
+            return EMPTY_ROOT
+        *rest, node = self._subtrees
+        for left in reversed(rest):
+            node = node_hash(left, node)
+        return node
 
 
 def _left_size(size: int) -> int:
@@ -195,10 +225,10 @@ def _subtree_root(reader: TreeReader, lo: int, hi: int) -> bytes:
     nodes = reader.nodes(level, lo // tile_leaves, ragged // tile_leaves)
     if ragged < hi:
         nodes.append(_subtree_root(reader, ragged, hi))
-    return _fold(nodes)
+    return fold(nodes)
 
 
-def _fold(nodes: list[bytes]) -> bytes:
+def fold(nodes: list[bytes]) -> bytes:
     """MTH over the hashes of equal subtrees, of which only the last may be smaller."""
     while len(nodes) > 1:
         pairs = [node_hash(nodes[at], nodes[at + 1]) for at in range(0, len(nodes) - 1, 2)]

@@ -1,7 +1,8 @@
 """Statements of consent in a lender's file, recorded in the ledger.
 
 A file holds one statement per line, as CSV with a header or as JSON objects; the fields are those of
-`consent.statements`. Good lines are kept, broken ones reported by number and reason, and nothing is recorded twice.
+`consent.exchange.statements`. Good lines are kept, broken ones reported by number and reason, and nothing is recorded
+twice.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from consent.admission import ALREADY_WITHDRAWN, require_sound
+from consent.admission import ALREADY, require_sound
 from consent.clock import now_utc
 from consent.errors import AssentError, BadInput, Denied, IllegalTransition
-from consent.home import Home
-from consent.nouns import Event, Kind, Recorded
-from consent.sealing import token
-from consent.statements import (
+from consent.exchange.account_aggregator import read_artefacts
+from consent.exchange.jws import PublicKeys
+from consent.exchange.statements import (
     FIELDS,
     ParsedRecord,
     as_known,
@@ -31,6 +31,9 @@ from consent.statements import (
     parse_record,
     to_event,
 )
+from consent.home import Home
+from consent.nouns import Event, Kind, Recorded
+from consent.sealing import token
 
 #: Without these columns a CSV file is none of consent.
 REQUIRED_COLUMNS = ("event", "subject_id", "source")
@@ -49,12 +52,17 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What became of a file: ``read`` is always the sum of the others. ``rejected`` is in line order."""
+    """What became of a file: ``read`` is always the sum of the others. ``rejected`` is in line order.
+
+    Attributes:
+        notes: what else there is to say -> of how many consent artefacts.
+    """
 
     read: int
     recorded: int
     already_recorded: int
     rejected: tuple[Rejected, ...]
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     def report(self) -> dict[str, Any]:
         """The same as plain JSON values, with counts by reason."""
@@ -64,6 +72,7 @@ class ImportReport:
             "already_recorded": self.already_recorded,
             "rejected_by_reason": dict(sorted(Counter(r.reason for r in self.rejected).items())),
             "rejected": [asdict(r) for r in self.rejected],
+            "notes": dict(self.notes),
         }
 
 
@@ -77,7 +86,8 @@ def import_records(
 ) -> ImportReport:
     """Record the statements of a lender's file: good lines are kept, broken ones reported.
 
-    Withdrawals are recorded after everything else in the file, so that their lines may stand anywhere.
+    What acts on consents and holds is recorded after what gives them, in the order of time, so that lines may stand
+    anywhere.
 
     Args:
         path: a ``.csv``, ``.jsonl`` or ``.ndjson`` file, one statement per line.
@@ -97,6 +107,33 @@ def import_records(
         for line, fields in read_lines(file):
             job.take(line, fields)
     return job.finish()
+
+
+def import_artefacts(
+    home: Home,
+    path: Path,
+    keys: PublicKeys,
+    *,
+    consumer: str | None = None,
+    actor: str = "import",
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> ImportReport:
+    """Record the consents in a file of India's Account Aggregator artefacts, as `import_records` does.
+
+    Args:
+        path: one artefact as JSON, or one a line.
+        keys: of the Account Aggregators: an artefact they have not signed is rejected.
+        consumer: the lender's own identifier among them; others' artefacts are rejected. None: not looked at.
+
+    Returns:
+        The report counts statements, of which an artefact gives one or two, by its place in the file.
+    """
+    notes: Counter[str] = Counter()
+    job = _Import(home, actor, _require_text(home, path, "utf-8-sig"), now_utc(), on_progress)
+    for position, found in read_artefacts(path, keys, consumer=consumer, notes=notes):
+        for fields in [found] if isinstance(found, BadInput) else found:
+            job.take(position, fields)
+    return replace(job.finish(), notes=dict(notes))
 
 
 def _codec(encoding: str) -> str:
@@ -233,7 +270,7 @@ class _Import:
         self._on_progress = on_progress
         self._secret = home.keyring.secret("import")
         self._waiting: list[_Item] = []
-        self._withdrawals: list[_Item] = []
+        self._later: list[_Item] = []
         self._read = self._recorded = self._already_recorded = 0
         self._rejected: list[Rejected] = []
 
@@ -247,18 +284,19 @@ class _Import:
         except (BadInput, Denied) as error:
             self._reject(line, error)
             return
-        last = self._withdrawals if record.kind is Kind.WITHDRAWN else self._waiting
-        last.append((line, record))
+        later = self._waiting if record.kind in (Kind.GIVEN, Kind.REFUSED, Kind.LINKED) else self._later
+        later.append((line, record))
         if len(self._waiting) >= _EVENTS_PER_APPEND:
             self._settle(self._waiting)
             self._waiting = []
             self._on_progress(self._read)
 
     def finish(self) -> ImportReport:
-        """Record what is left, the withdrawals last."""
+        """Record what is left; what acts on consents comes last, in the order of time."""
         self._settle(self._waiting)
-        for start in range(0, len(self._withdrawals), _EVENTS_PER_APPEND):
-            self._settle(self._withdrawals[start : start + _EVENTS_PER_APPEND])
+        self._later.sort(key=lambda item: item[1].effective_at)
+        for start in range(0, len(self._later), _EVENTS_PER_APPEND):
+            self._settle(self._later[start : start + _EVENTS_PER_APPEND])
         self._on_progress(self._read)
         rejected = tuple(sorted(self._rejected, key=lambda r: r.line))
         return ImportReport(self._read, self._recorded, self._already_recorded, rejected)
@@ -270,10 +308,10 @@ class _Import:
         """Record the statements, or find out why not; the same one twice is settled in two rounds."""
         while items:
             events = self._events(items)
-            known = self._home.ledger.find_events([event.event_id for event, _ in events.values()])
+            known = self._home.ledger.find_events([event.event_id for _, event, _ in events])
             fresh: dict[str, tuple[int, Event]] = {}
             again = []
-            for line, (event, record) in events.items():
+            for line, event, record in events:
                 on_record = known.get(event.event_id)
                 if on_record is not None:
                     self._compare(line, event, record, on_record)
@@ -284,9 +322,9 @@ class _Import:
             self._append(list(fresh.values()))
             items = again
 
-    def _events(self, items: Sequence[_Item]) -> dict[int, tuple[Event, ParsedRecord]]:
+    def _events(self, items: Sequence[_Item]) -> list[tuple[int, Event, ParsedRecord]]:
         keys = find_subject_keys(self._home.directory, [record for _, record in items])
-        events = {}
+        events = []
         for line, record in items:
             try:
                 event = to_event(
@@ -299,7 +337,7 @@ class _Import:
                     file_token=self._evidence,
                 )
                 require_sound(event, self._now)
-                events[line] = (event, record)
+                events.append((line, event, record))
             except BadInput as error:
                 self._reject(line, error)
         return events
@@ -316,7 +354,7 @@ class _Import:
         try:
             self._recorded += len(self._home.ledger.append([event for _, event in fresh]))
         except (BadInput, IllegalTransition) as error:
-            if error.code == ALREADY_WITHDRAWN and len(fresh) == 1:
+            if error.code == ALREADY and len(fresh) == 1:
                 self._already_recorded += 1
                 return
             if len(fresh) == 1:

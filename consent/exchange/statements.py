@@ -4,15 +4,20 @@ One statement is a mapping of field names to text. The rules on reading one live
 counts, never a value.
 
 ==================  ===========================================================================================
-event               given, refused, withdrawn, linked
+event               given, refused, paused, resumed, withdrawn, revoked, superseded, invalidated, linked, hold_placed,
+                    hold_released, erasure_requested; that an erasure is *done* is no statement, see `Ledger.erase`
 subject_id          customer number
-source, purpose     of the catalog; ``*`` in a withdrawal; a link has no purpose
+source, purpose     of the catalog; ``*`` for every one, but in given and refused; a link, a hold and a request for
+                    erasure have no purpose
 effective_at        ISO 8601; left out: now. Of a grant: the start of its validity
 notice_id, notice_version, notice_language, notice_hash, jurisdiction, method, expires_at, data_from
                     terms, all needed in ``given``; elsewhere they are ignored, because a lender's export
                     repeats them in every row
-data_life_days, retention_days, replaces, grant_id
-                    optional terms
+data_until, data_life_days, retention_days, replaces, grant_id
+                    optional terms; grant_id also names the one grant that is invalidated
+hold_id             the lender's name of a hold
+basis               legal ground, needed in revoked, invalidated and hold_placed; no person's name
+indicated_by        subject, guardian, controller or authority; left out: subject
 co_subject_id       the other person, in ``linked`` only
 channel             where it was said
 evidence_hash       SHA-256 of the evidence, 64 hex digits
@@ -26,8 +31,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import cast, get_args
 
-from consent.admission import MAX_TEXT
+from consent.admission import EVERY_PURPOSE, HOLDS, MAX_TEXT
 from consent.catalog import PROHIBITED, PURPOSES, SOURCES, require_source
 from consent.clock import now_utc, parse_instant
 from consent.directory import Directory, normalise_subject_id
@@ -35,7 +41,7 @@ from consent.encoding import canonical_json, to_row
 from consent.errors import BadInput
 from consent.home import Home
 from consent.ledger import new_event_id
-from consent.nouns import ANY, Event, Grant, Kind, Notice, Origin, Recorded
+from consent.nouns import ANY, Event, Grant, Indicator, Kind, Notice, Origin, Recorded
 from consent.sealing import token
 
 _TERMS = (
@@ -48,18 +54,26 @@ _TERMS = (
     "expires_at",
     "data_from",
 )
-_OPTIONAL_TERMS = ("data_life_days", "retention_days", "replaces", "grant_id")
+_OPTIONAL_TERMS = ("data_until", "data_life_days", "retention_days", "replaces", "grant_id")
 #: Every field a statement may have.
 FIELDS = (
     *("event", "subject_id", "source", "purpose", "effective_at"),
     *_TERMS,
     *_OPTIONAL_TERMS,
-    *("co_subject_id", "channel", "evidence_hash", "event_id"),
+    *("co_subject_id", "hold_id", "basis", "indicated_by", "channel", "evidence_hash", "event_id"),
 )
+
+#: What can be said; an erasure is done, not said.
+SAYABLE = tuple(k for k in Kind if k is not Kind.ERASED)
+#: About one source and one purpose.
+_NARROW = (Kind.GIVEN, Kind.REFUSED)
+_INDICATORS = get_args(Indicator)
 
 #: Customer numbers; the directory has the rules for them.
 _PEOPLE = ("subject_id", "co_subject_id")
 
+#: In front of a grant's name: it is the ledger's own, as ``consent show`` gives it, not the lender's.
+GRANT_OF_LEDGER = "assent:"
 MAX_EVENT_ID = 200
 MAX_DAYS = 36_500
 _YEARS = range(1900, 2201)
@@ -80,6 +94,7 @@ class ParsedRecord:
         effective_at: as said, else the moment of reading; `timed` tells which.
         grant: the terms; an empty grant_id where none was said.
         event_id: the lender's own, not yet a key of the ledger.
+        grant_id, hold_id: the lender's own; the grant that is invalidated, the hold that is placed or released.
         canonical: JSON of what was said, one text for all ways to write it.
     """
 
@@ -94,6 +109,10 @@ class ParsedRecord:
     channel: str | None
     evidence_hash: str | None
     event_id: str | None
+    grant_id: str | None
+    hold_id: str | None
+    basis: str | None
+    indicated_by: Indicator
     canonical: str
 
 
@@ -128,6 +147,10 @@ def parse_record(fields: Mapping[str, str | None], *, now: datetime) -> ParsedRe
         channel=said.get("channel"),
         evidence_hash=_hash(said, "evidence_hash") if "evidence_hash" in said else None,
         event_id=said.get("event_id"),
+        grant_id=said.get("grant_id") if kind is Kind.INVALIDATED else None,
+        hold_id=_need(said, "hold_id") if kind in HOLDS else None,
+        basis=said.get("basis"),
+        indicated_by=_indicator(said, kind),
         canonical="",
     )
     return replace(record, canonical=_canonical(record))
@@ -158,27 +181,38 @@ def _need(said: Mapping[str, str], name: str) -> str:
 
 
 def _kind(text: str) -> Kind:
-    if text not in list(Kind):
-        raise bad_field("the event is none that exists", f"Use one of: {', '.join(Kind)}.", "UNKNOWN_EVENT")
+    if text not in SAYABLE:
+        raise bad_field(
+            "the event is none that exists", f"Use one of: {', '.join(SAYABLE)}.", "UNKNOWN_EVENT"
+        )
     return Kind(text)
 
 
 def _about(said: Mapping[str, str], kind: Kind) -> tuple[str, str]:
     """Source and purpose; the words of the catalog are checked without repeating what was said instead."""
     source = _need(said, "source")
-    wide = kind is Kind.WITHDRAWN
+    wide = kind not in (*_NARROW, Kind.LINKED)
     if source in PROHIBITED:
         require_source(source)
     if source not in SOURCES and not (source == ANY and wide):
         raise bad_field("there is no such source", f"Use one of: {', '.join(SOURCES)}.", "UNKNOWN_SOURCE")
-    if kind is Kind.LINKED:
+    if kind in EVERY_PURPOSE:
         if said.get("purpose", ANY) != ANY:
-            raise bad_field("a link is for every purpose", "Leave purpose out.")
+            raise bad_field("a link, a hold or an erasure is for every purpose", "Leave purpose out.")
         return source, ANY
     purpose = _need(said, "purpose")
     if purpose not in PURPOSES and not (purpose == ANY and wide):
         raise bad_field("there is no such purpose", f"Use one of: {', '.join(PURPOSES)}.", "UNKNOWN_PURPOSE")
     return source, purpose
+
+
+def _indicator(said: Mapping[str, str], kind: Kind) -> Indicator:
+    who = said.get("indicated_by", "subject")
+    if who not in _INDICATORS:
+        raise bad_field("indicated_by is none that exists", f"Use one of: {', '.join(_INDICATORS)}.")
+    if kind is Kind.REVOKED:
+        _need(said, "indicated_by")
+    return cast("Indicator", who)
 
 
 def _person(said: Mapping[str, str], name: str) -> str:
@@ -228,6 +262,7 @@ def _grant(said: Mapping[str, str]) -> Grant:
         method=_need(said, "method"),
         expires_at=_instant(said, "expires_at"),
         data_from=_instant(said, "data_from"),
+        data_until=_instant(said, "data_until") if "data_until" in said else None,
         data_life=_days(said, "data_life_days"),
         retention=_days(said, "retention_days"),
         replaces=said.get("replaces"),
@@ -243,9 +278,13 @@ def _canonical(record: ParsedRecord) -> str:
     return canonical_json(row).decode()
 
 
+#: What makes a person known; the rest is about somebody who is.
+_INTRODUCING = (*_NARROW, Kind.LINKED)
+
+
 def find_subject_keys(directory: Directory, records: Sequence[ParsedRecord]) -> dict[str, str]:
-    """Subject key by customer number. People met for the first time get one; a withdrawal makes nobody known."""
-    named = [r.subject_id for r in records if r.kind is not Kind.WITHDRAWN]
+    """Subject key by customer number. People met for the first time get one by a yes, a no or a link alone."""
+    named = [r.subject_id for r in records if r.kind in _INTRODUCING]
     named += [r.co_subject_id for r in records if r.co_subject_id]
     keys = dict(zip(named, directory.find_or_create(named), strict=True)) if named else {}
     others = [r.subject_id for r in records if r.subject_id not in keys]
@@ -274,12 +313,12 @@ def to_event(
         file_token: keyed hash of the file it stands in: the evidence where none is named. None: no file.
 
     Raises:
-        BadInput: a withdrawal by somebody who is not on record.
+        BadInput: it is about somebody who is not on record.
     """
     if record.subject_id not in subject_keys:
         raise BadInput(
             "nothing is on record about this person",
-            remedy="Check the customer number; there is nothing to withdraw.",
+            remedy="Check the customer number; there is nothing to act on.",
             code="UNKNOWN_SUBJECT",
         )
     event_id = _event_id(record, secret, file_token)
@@ -288,10 +327,14 @@ def to_event(
         said, earlier = event.grant.grant_id, event.grant.replaces
         grant = replace(
             event.grant,
-            grant_id=_hashed(secret, "lender-grant", said) if said else _hashed(secret, "grant", event_id),
-            replaces=_hashed(secret, "lender-grant", earlier) if earlier else None,
+            grant_id=_grant_id(secret, said) if said else _hashed(secret, "grant", event_id),
+            replaces=_grant_id(secret, earlier) if earlier else None,
         )
         event = replace(event, grant=grant)
+    if event.grant_id is not None:
+        event = replace(event, grant_id=_grant_id(secret, event.grant_id))
+    if event.hold_id is not None:
+        event = replace(event, hold_id=_hashed(secret, "lender-hold", event.hold_id))
     return replace(event, evidence_hash=record.evidence_hash or file_token)
 
 
@@ -317,6 +360,10 @@ def _event(
         actor=actor,
         channel=record.channel or channel,
         evidence_hash=record.evidence_hash,
+        grant_id=record.grant_id,
+        hold_id=record.hold_id,
+        basis=record.basis,
+        indicated_by=record.indicated_by,
     )
 
 
@@ -327,6 +374,12 @@ def _event_id(record: ParsedRecord, secret: bytes, file_token: str | None) -> st
         return new_event_id()
     once_for_ever = record.timed or record.kind in (Kind.GIVEN, Kind.LINKED)
     return _hashed(secret, "record", record.canonical, "" if once_for_ever else file_token)
+
+
+def _grant_id(secret: bytes, said: str) -> str:
+    """The ledger's name of a grant, from the lender's or from its own."""
+    own = said.removeprefix(GRANT_OF_LEDGER)
+    return own if own != said else _hashed(secret, "lender-grant", said)
 
 
 def _hashed(secret: bytes, *parts: str) -> str:

@@ -1,0 +1,1 @@
+"""Consent statements as they come in from others, and records as they go out."""
