@@ -71,9 +71,9 @@ def test_a_forged_entry_decides_nothing(tmp_path: Path) -> None:
         forged = {"leaf_index": lender.home.ledger.size(), "event_id": "'f'", "subject_key": f"'{'e' * 32}'"}
         values = ", ".join(str(forged.get(name, name)) for name in columns)
         connection.execute(f"INSERT INTO event SELECT {values} FROM event WHERE leaf_index = 0")
-    with pytest.raises(EvidenceError, match="seals 1 entries"):
+    with pytest.raises(EvidenceError, match="seals 3 entries"):
         fetch(lender, key)
-    with pytest.raises(EvidenceError, match="seals 1 entries"):
+    with pytest.raises(EvidenceError, match="seals 3 entries"):
         lender.home.ledger.decide("e" * 32, "spending", PURPOSE)
 
 
