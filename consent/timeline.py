@@ -224,6 +224,7 @@ class Timeline:
         """The spans of a source and purpose."""
         with self._lock:
             if (source, purpose) not in self._spans:
+                self._make_room()
                 restricted = self._fold_restricted(source)
                 own, spans = _Table(self._book, "own"), _Table(self._book, "spans")
                 about = {"source": source, "purpose": purpose}
@@ -233,14 +234,15 @@ class Timeline:
                 )
                 del own
                 self._spans[source, purpose] = spans
-                self._make_room()
             self._spans.move_to_end((source, purpose))
             return self._spans[source, purpose]
 
     def _make_room(self) -> None:
-        """Let go of the pairs that were not asked about for the longest time, where there are very many spans."""
-        while len(self._spans) > 1 and sum(table.rows() for table in self._spans.values()) > _MOST_SPANS:
+        """Before another pair is folded: where there are very many spans, let go of those unused for the longest."""
+        sizes = [table.rows() for table in self._spans.values()]
+        while sizes and sum(sizes) + max(sizes) > _MOST_SPANS:
             self._spans.popitem(last=False)
+            del sizes[0]
 
     def _fold_restricted(self, source: str) -> _Table:
         with self._lock:
