@@ -94,6 +94,7 @@ class Anchor:
                 if self.read().tree_size < tree_size:
                     # Less than a page at once: a reader, or a restart after a crash, sees the old text or the new.
                     os.pwrite(descriptor, text, 0)
+                    self._seen = text, Checkpoint(self._origin, tree_size, root)
             finally:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
 

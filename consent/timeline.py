@@ -8,6 +8,7 @@ more than a plain join.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import threading
@@ -106,6 +107,17 @@ def _judge_sql(spans: str, limits: Iterable[str], *, at_once: bool) -> str:
     """  # noqa: S608
 
 
+#: Those to close before the interpreter ends: the engine complains about what is left open.
+_BOOKS: weakref.WeakSet[Book] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_books() -> None:
+    for book in list(_BOOKS):
+        book.connection.close()
+        del book.connection
+
+
 class Book:
     """What decides in the ledger's entries, as a packed table that grows with the ledger.
 
@@ -121,6 +133,7 @@ class Book:
         for statement in (*fold.TYPES, fold.EVENT, fold.NAME):
             self.connection.execute(statement)
         self.numbers = itertools.count()
+        _BOOKS.add(self)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the book, for one question; several threads may ask at a time."""
@@ -147,27 +160,29 @@ class _Table:
 
     def __init__(self, book: Book, kind: str) -> None:
         self.name = f"{kind}_{next(book.numbers)}"
-        self._connection = book.connection
-        weakref.finalize(self, _drop, book.connection, self.name)
+        self._book = book
+        weakref.finalize(self, _drop, weakref.ref(book), self.name).atexit = False
 
     @cached_property
     def limits(self) -> tuple[str, ...]:
         """Of a table of spans: the limits on a record's date that any of them has."""
         counts = ", ".join(f"count({name})" for name in _LIMITS)
-        found = self._connection.cursor().execute(f"SELECT {counts} FROM book.{self.name}").fetchone()  # noqa: S608
+        found = self._book.cursor().execute(f"SELECT {counts} FROM {self.name}").fetchone()  # noqa: S608
         assert found is not None
         return tuple(name for name, number in zip(_LIMITS, found, strict=True) if number)
 
     def rows(self) -> int:
         """Number of rows."""
-        counted = self._connection.cursor().execute(f"SELECT count(*) FROM book.{self.name}").fetchone()  # noqa: S608
+        counted = self._book.cursor().execute(f"SELECT count(*) FROM {self.name}").fetchone()  # noqa: S608
         assert counted is not None
         return int(counted[0])
 
 
-def _drop(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    with contextlib.suppress(duckdb.Error):  # the book itself is gone
-        connection.cursor().execute(f"DROP TABLE IF EXISTS book.{name}")
+def _drop(book: weakref.ref[Book], name: str) -> None:
+    alive = book()
+    if alive is not None:
+        with contextlib.suppress(duckdb.Error):  # it is closed
+            alive.cursor().execute(f"DROP TABLE IF EXISTS {name}")
 
 
 class Timeline:
