@@ -14,7 +14,6 @@ from consent.evidence import merkle
 from consent.evidence.handover import LogKeys
 from consent.evidence.notes import Signer, Verifier, format_checkpoint, sign_note
 from consent.queries import open_tree, read_handovers
-from consent.schema import checkpoint_table
 
 #: A checkpoint is signed at the latest after so long, and after so many entries.
 SIGN_AFTER_US = timedelta(seconds=60) // MICROSECOND
@@ -40,9 +39,8 @@ def sign_checkpoint(
 ) -> bytes:
     """A signed note over the first so many entries, stored in the same transaction."""
     note = sign_note(format_checkpoint(signer.name, tree_size, root), signer)
-    connection.execute(
-        checkpoint_table.insert().values(tree_size=tree_size, root=root, note=note, created_at=created_us)
-    )
+    insert = "INSERT INTO checkpoint (tree_size, root, note, created_at) VALUES (?, ?, ?, ?)"
+    run(connection, insert, (tree_size, root, note, created_us))
     return note
 
 

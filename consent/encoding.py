@@ -11,7 +11,7 @@ sorted keys gives the same bytes (a test compares it with the rfc8785 library).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -24,7 +24,7 @@ from consent.clock import MICROSECOND, instant, micros
 from consent.errors import EvidenceError
 from consent.nouns import Event, Grant, Kind, Notice, Recorded, Statement
 
-DOMAIN = b"assent-consent-event/v1\n"
+_DOMAIN = b"assent-consent-event/v1\n"
 NONCE_BYTES = 16
 ENTRY_BYTES = 41
 
@@ -207,7 +207,7 @@ def canonical_json(record: Mapping[str, Any]) -> bytes:
 
 def commitment(record: Mapping[str, Any], nonce: bytes) -> bytes:
     """SHA-256 that binds the record without revealing it. 32 bytes."""
-    return hashlib.sha256(DOMAIN + nonce + canonical_json(record)).digest()
+    return hashlib.sha256(_DOMAIN + nonce + canonical_json(record)).digest()
 
 
 #: The record's fields in the order of their names, as canonical JSON has them.
@@ -217,8 +217,13 @@ _in_order = itemgetter(*SORTED_COLUMNS)
 
 def commit_row(row: Mapping[str, Any], nonce: bytes) -> bytes:
     """`commitment` of a row that `to_row` has made: the fields need no sorting."""
-    present = {n: v for n, v in zip(SORTED_COLUMNS, _in_order(row), strict=True) if v is not None}
-    return hashlib.sha256(DOMAIN + nonce + orjson.dumps(present)).digest()
+    return commit_values(_in_order(row), nonce)
+
+
+def commit_values(values: Sequence[Any], nonce: bytes) -> bytes:
+    """`commitment` of the values of `SORTED_COLUMNS`."""
+    present = {n: v for n, v in zip(SORTED_COLUMNS, values, strict=True) if v is not None}
+    return hashlib.sha256(_DOMAIN + nonce + orjson.dumps(present)).digest()
 
 
 def entry(recorded_at_us: int, committed: bytes) -> bytes:

@@ -144,7 +144,7 @@ class Home:
         """The consent ledger."""
         origin = self.settings.origin
         return Ledger.open(
-            self.settings.ledger or self.root / "ledger.db",
+            _database(self.settings, self.root),
             self.keyring.log_signer(origin),
             anchor=self.keyring.anchor(origin),
             held=self.keyring.first_log_key(origin),
@@ -154,7 +154,7 @@ class Home:
         """Bring the ledger's tables to this version of Assent. Returns the revisions before and after."""
         origin = self.settings.origin
         return migrate(
-            self.settings.ledger or self.root / "ledger.db",
+            _database(self.settings, self.root),
             self.keyring.log_signer(origin),
             anchor=self.keyring.anchor(origin),
         )
@@ -194,11 +194,16 @@ def keys_beside(root: Path) -> Path:
     return root.with_name(root.name + ".keys")
 
 
+def _database(settings: Settings, root: Path) -> Path | str:
+    """Where the ledger is, or will be."""
+    return settings.ledger or root / "ledger.db"
+
+
 def _furnish(place: Path, keyring: Keyring, settings: Settings) -> None:
     for name in _DIRECTORIES:
         (place / name).mkdir(mode=0o700)
     signer, anchor = keyring.log_signer(settings.origin), keyring.anchor(settings.origin)
-    Ledger.create(settings.ledger or place / "ledger.db", signer, anchor=anchor).close()
+    Ledger.create(_database(settings, place), signer, anchor=anchor).close()
     Directory.create(place / "directory.db", keyring.secret("directory")).close()
     DataKeys.create(place / "keys.db", keyring).close()
     write_atomically(place / CONFIG_FILE, _format_settings(settings).encode())

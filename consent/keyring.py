@@ -23,7 +23,8 @@ from consent.sealing import KEY_BYTES, bind, derive_key, new_key, seal, unseal
 
 _LOG_KEY = "log.key"
 _NEXT_LOG_KEY = "log-next.key"
-_FIRST_LOG_KEY = "log-first.pub"
+_FIRST_LOG_KEY = "log-first-{}.pub"
+_ANCHOR = "anchor-{}"
 _ROOT = "root.key"
 _EPOCH = "epoch-{:06d}.key"
 
@@ -82,15 +83,17 @@ class Keyring:
 
     def first_log_key(self, origin: str) -> Verifier:
         """The public half of the oldest key of the log: what auditors were given."""
-        if (self._path / _FIRST_LOG_KEY).exists():
-            return Verifier(origin, self._read(_FIRST_LOG_KEY))
+        first = _FIRST_LOG_KEY.format(_short(origin))
+        if (self._path / first).exists():
+            return Verifier(origin, self._read(first))
         return self.log_signer(origin).verifier
 
     def next_log_signer(self, origin: str) -> Signer:
         """The key that will sign after `adopt_next_log_key`; the same one until then."""
         if not (self._path / _NEXT_LOG_KEY).exists():
-            if not (self._path / _FIRST_LOG_KEY).exists():
-                _write_secret(self._path / _FIRST_LOG_KEY, self.log_signer(origin).verifier.public_key)
+            first = self._path / _FIRST_LOG_KEY.format(_short(origin))
+            if not first.exists():
+                _write_secret(first, self.log_signer(origin).verifier.public_key)
             _write_secret(self._path / _NEXT_LOG_KEY, new_key())
         return Signer(origin, Ed25519PrivateKey.from_private_bytes(self._read(_NEXT_LOG_KEY)))
 
@@ -101,7 +104,7 @@ class Keyring:
 
     def anchor(self, origin: str) -> Path:
         """Where the anchor of a log lies: beside the keys, out of reach of the ledger's backups."""
-        return self._path / f"anchor-{hashlib.sha256(origin.encode()).hexdigest()[:16]}"
+        return self._path / _ANCHOR.format(_short(origin))
 
     def secret(self, use: str) -> bytes:
         """A 32-byte key derived for one use ("directory", "tables", ...)."""
@@ -140,6 +143,11 @@ class Keyring:
         if len(key) != KEY_BYTES:
             raise EvidenceError(f"the key {name} is damaged", remedy="Restore the keyring.")
         return key
+
+
+def _short(origin: str) -> str:
+    """A log's name as part of a file's: several homes may share a keyring."""
+    return hashlib.sha256(origin.encode()).hexdigest()[:16]
 
 
 def _write_secret(path: Path, key: bytes) -> None:

@@ -41,7 +41,7 @@ from consent.decide import decide
 from consent.encoding import RECORD_COLUMNS
 from consent.errors import BadInput, Conflict, Denied, EvidenceError, Unavailable
 from consent.evidence import merkle
-from consent.evidence.cosignatures import WitnessVerifier
+from consent.evidence.cosignatures import WitnessVerifier, cosigned_by
 from consent.evidence.handover import LogKeys
 from consent.evidence.notes import Checkpoint, Signer, Verifier
 from consent.evidence.trust import Trust
@@ -502,13 +502,11 @@ class Ledger:
         """
         with self._connection(write=True) as connection:
             keys = self._keys(connection)
-            found = Trust(keys, tuple(witnesses), quorum=1).verified(note).cosignatures
+            found = Trust(keys, tuple(witnesses), quorum=1).verified(note)
             pinned = require_pinned(connection, read_size(connection), keys, note)
-            known = {
-                row[0]
-                for row in run(connection, "SELECT witness FROM cosigned WHERE tree_size = ?", (pinned,))
-            }
-            fresh = [(pinned, c.name, note) for c in found if c.name not in known]
+            rows = run(connection, "SELECT witness FROM cosigned WHERE tree_size = ?", (pinned,))
+            new = {c.name for c in found.cosignatures} - {name for (name,) in rows}
+            fresh = [(pinned, w.name, cosigned_by(note, found.key, w)) for w in witnesses if w.name in new]
             run(connection, "INSERT INTO cosigned (tree_size, witness, note) VALUES (?, ?, ?)", fresh)
         return pinned
 

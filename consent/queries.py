@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from consent.database import is_postgres, run, select_in
-from consent.encoding import RECORD_COLUMNS, TIME_COLUMNS, entry, from_row
+from consent.encoding import TIME_COLUMNS, entry, from_row
 from consent.errors import EvidenceError
 from consent.evidence import merkle
 from consent.nouns import Facts, Kind, Recorded, Statement
-from consent.schema import EVENT_COLUMNS, SELECT, merkle_tile
+from consent.schema import BLANKED_COLUMNS, EVENT_COLUMNS, SELECT, merkle_tile
 
 _STATEMENTS = f"SELECT {', '.join(Statement._fields)} FROM event"  # noqa: S608
 OF_SUBJECT = f"{_STATEMENTS} WHERE subject_key = ? ORDER BY leaf_index"
@@ -105,12 +105,6 @@ def read_statements(connection: sa.Connection, subject_keys: Iterable[str]) -> d
     return found
 
 
-def find_grants(connection: sa.Connection, subject_keys: Iterable[str]) -> set[tuple[str, ...]]:
-    """(subject_key, source, purpose, grant_id) of every grant of these subjects."""
-    select = "SELECT subject_key, source, purpose, grant_id FROM event WHERE kind = 'given' AND subject_key"
-    return {tuple(row) for row in select_in(connection, select, subject_keys)}
-
-
 def read_leaves_of(connection: sa.Connection, subject_key: str, source: str) -> list[int]:
     """The entries about a subject and a source, or every source, that an erasure can blank, in order."""
     rows = run(
@@ -191,9 +185,7 @@ def blank_events(connection: sa.Connection, leaf_indexes: Sequence[int], *, eras
         "INSERT INTO blanked (leaf_index, erased_by) VALUES (?, ?)",
         [(leaf_index, erased_by) for leaf_index in leaf_indexes],
     )
-    emptied = ", ".join(
-        f"{c} = NULL" for c in (*RECORD_COLUMNS, "nonce") if c not in ("event_id", "recorded_at")
-    )
+    emptied = ", ".join(f"{name} = NULL" for name in BLANKED_COLUMNS)
     run(
         connection,
         f"UPDATE event SET {emptied} WHERE leaf_index = ?",  # noqa: S608

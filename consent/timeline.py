@@ -489,13 +489,14 @@ class Gate:
         with self._lock:
             head = self._ledger.head()
             if self._timeline is None or self._head != head:
-                self._timeline = self._extend(head) or self._read_anew(head)
+                before, self._timeline = self._timeline, None  # if this fails, the book may be half extended
+                self._timeline = self._extend(before, head) or self._read_anew(head)
                 self._head = head
             return self._timeline
 
-    def _extend(self, head: Head) -> Timeline | None:
+    def _extend(self, before: Timeline | None, head: Head) -> Timeline | None:
         """The timeline with the entries that are new; None where more than that has changed."""
-        if self._timeline is None or self._head is None or not self._ledger.holds(self._head):
+        if before is None or self._head is None or not self._ledger.holds(self._head):
             return None
         touched: set[tuple[str, str]] = set()
         for batch in read_events(self._ledger, self._book.size, head.tree_size):
@@ -504,7 +505,7 @@ class Gate:
                 return None
             touched |= {(row["source"], row["purpose"]) for row in about}
             self._book.add([batch])
-        return self._timeline.grown(touched)
+        return before.grown(touched)
 
     def _read_anew(self, head: Head) -> Timeline:
         self._book = Book()

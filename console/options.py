@@ -27,11 +27,6 @@ def open_home(path: Path) -> Home:
     return Home.open(path)
 
 
-def required_instant(text: str, what: str) -> datetime:
-    """An ISO 8601 option."""
-    return parse_instant(text, what=what)
-
-
 def optional_instant(text: str | None, what: str) -> datetime | None:
     """An ISO 8601 option, or None where it was left out."""
     return None if text is None else parse_instant(text, what=what)

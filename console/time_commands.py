@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from consent.catalog import PURPOSES, SOURCES, require_purpose, require_source
-from consent.clock import format_instant
+from consent.clock import format_instant, parse_instant
 from consent.errors import BadInput
 from consent.files import write_atomically
 from consent.nouns import Decision, Facts
@@ -21,7 +21,6 @@ from console.options import (
     JsonOption,
     open_home,
     optional_instant,
-    required_instant,
 )
 from console.show import say, say_json, say_table
 
@@ -52,7 +51,7 @@ def review(
     opened = open_home(home)
     key = opened.directory.find([subject])[0]
     facts = opened.ledger.facts(key) if key else Facts()
-    at = required_instant(read_at, "--read-at")
+    at = parse_instant(read_at, what="--read-at")
     found = review_read(facts, source, purpose, read_at=at, data_at=optional_instant(data_at, "--data-at"))
     if json:
         answers = {"then": _answer(found.then), "today": _answer(found.today)}
@@ -108,7 +107,7 @@ def eligible(
         used = read_receipt(opened, receipt)
         timeline, at = timeline.of_size(used.ledger_size), used.created_at
     elif known_at is not None:
-        timeline = timeline.known(required_instant(known_at, "--known-at"))
+        timeline = timeline.known(parse_instant(known_at, what="--known-at"))
     keys = find_eligible(timeline, source, purpose, as_of=at).to_pylist()
     if out is not None:
         _write(out, ("subject_key",), ([key] for key in keys))
@@ -141,7 +140,7 @@ def changes(
     from consent.knowledge import changes as find_changes
 
     opened = open_home(home)
-    known_from = required_instant(since, "--from")
+    known_from = parse_instant(since, what="--from")
     known_until = optional_instant(until, "--until") or opened.ledger.now()
     found = find_changes(opened.gate.timeline(), known_from=known_from, known_until=known_until)
     columns = ("subject_key", "source", "purpose", "from", "until", "was", "now")

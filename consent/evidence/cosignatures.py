@@ -176,6 +176,17 @@ def require_quorum(cosignatures: Sequence[Cosignature], quorum: int) -> None:
         )
 
 
+def cosigned_by(note: bytes, log: Verifier, witness: WitnessVerifier) -> bytes:
+    """The note with the log's line and this witness' alone; others may bring theirs in another copy, or a newer one.
+
+    Raises:
+        EvidenceError: the log has not signed, or the witness has not.
+    """
+    text, signatures = parse_note(note)
+    own = (log.name, log.key_id)
+    return merge_cosignatures(_format_note(text, {own: signatures[own]}), note, log, [witness])
+
+
 def merge_cosignatures(
     note: bytes, cosigned: bytes, log: Verifier, witnesses: Sequence[WitnessVerifier]
 ) -> bytes:

@@ -93,11 +93,12 @@ def _now_and_then(
     timeline: Timeline, source: str, purpose: str, rows: pa.Table, now: datetime, *, alone: bool
 ) -> pa.ChunkedArray:
     """The reason as of now or else as of the row's instant; of the consent `alone`, or for the row's value."""
-    asked_now = rows.set_column(1, "at", pa.repeat(pa.scalar(now, rows["at"].type), len(rows)))
-    twice = pa.concat_tables([asked_now, rows])
-    data_at = None if alone else twice["value_at"]
-    reasons = timeline.judge(twice["key"], source, purpose, data_at=data_at, as_of=twice["at"], derived=True)
-    return pc.coalesce(reasons[: len(rows)], reasons[len(rows) :])
+    data_at = None if alone else rows["value_at"]
+    at_now, then = (
+        timeline.judge(rows["key"], source, purpose, data_at=data_at, as_of=as_of, derived=True)
+        for as_of in (now, rows["at"])
+    )
+    return pc.coalesce(at_now, then)
 
 
 def _points(key: pa.ChunkedArray, at: pa.ChunkedArray) -> pa.Table:

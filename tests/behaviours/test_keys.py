@@ -243,3 +243,15 @@ class TestHome:
         assert again.ledger.verifier == made
         again.ledger.close()
         self._is_whole(home, first, 1)
+
+    def test_a_new_home_with_the_same_keys_begins_with_the_key_of_now(
+        self, home: Home, tmp_path: Path
+    ) -> None:
+        """Its log has never had another; only the log that was handed over has a first key to remember."""
+        first = home.ledger.verifier
+        home.rotate_log_key()
+        other = Home.create(tmp_path / "other", keys=home.keys)
+        other.ledger.append([given(at=NOW, origin="imported")])
+        assert other.ledger.audit().findings == ()
+        assert home.keyring.first_log_key(home.settings.origin) == first
+        assert home.keyring.first_log_key(other.settings.origin) == other.ledger.verifier

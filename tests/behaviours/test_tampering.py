@@ -18,7 +18,7 @@ from consent.audit import AuditReport, require_evidence
 from consent.encoding import RECORD_COLUMNS, commitment
 from consent.errors import EvidenceError
 from consent.evidence import merkle
-from consent.evidence.cosignatures import cosign
+from consent.evidence.cosignatures import cosign, verify_cosignatures
 from consent.evidence.notes import Signer, format_checkpoint, parse_checkpoint, sign_note, verify_note
 from consent.ledger import Ledger
 from consent.nouns import ANY, Event, Kind
@@ -463,6 +463,20 @@ class TestWitnessTimes:
         assert finding is None or _first(report) == (0 if clock_says > NOW else 1)
         assert report.cosigned == 2
         assert ledger.audit().findings == ()
+
+
+def test_copies_that_carry_a_newer_word_of_one_witness_are_joined(
+    shop: Shop, signer: Signer, clock: Clock
+) -> None:
+    """Two lines of one witness make no note: what is kept of a copy is what it was brought for."""
+    ledger = shop.create(signer, clock)
+    ledger.append([given()])
+    note, both = ledger.checkpoint() or b"", [W1.verifier, W2.verifier]
+    ledger.add_cosigned(cosign(note, W1, NOW), both)
+    ledger.add_cosigned(cosign(cosign(note, W1, NOW + DAY), W2, NOW), both)
+    (joined,) = ledger.cosigned()
+    assert verify_cosignatures(joined, signer.verifier, both) == [(W1.name, NOW), (W2.name, NOW)]
+    assert ledger.audit(witnesses=both).findings == ()
 
 
 #: Values of every type, for columns of every type. PostgreSQL does not take most of them.

@@ -1,6 +1,8 @@
 """Questions that involve two times, on stories that a person can follow."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -8,10 +10,11 @@ import pytest
 from consent.clock import micros
 from consent.decide import decide
 from consent.encoding import to_row
+from consent.errors import Unavailable
 from consent.knowledge import GIVEN, NOTHING, Verdict, changes, eligible, review_read, review_reads
 from consent.ledger import Ledger
 from consent.nouns import ANY, Event, Kind, Reason
-from consent.timeline import _SCHEMA, Gate, Timeline
+from consent.timeline import _SCHEMA, Gate, Timeline, read_events
 from tests.consent.consent_samples import ANNA, BELA, CHEN, DAY, NOW, YEAR, Clock, event, given, withdrawn
 from tests.consent.consent_samples import facts as facts_of
 
@@ -179,3 +182,26 @@ class TestGate:
         assert timeline.subjects().to_pylist() == [BELA]
         keys = pa.chunked_array([[ANNA, BELA]])
         assert timeline.judge(keys, *ABOUT, data_at=None, as_of=clock.now).to_pylist() == ["ERASED", None]
+
+    def test_a_reading_that_broke_off_is_begun_again(
+        self, ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What had arrived by then counts, though the spans were not folded anew."""
+        gate = Gate(ledger)
+        ledger.append([given(), given(BELA)])
+        keys = pa.chunked_array([[ANNA, BELA]])
+        before = gate.timeline().judge(keys, *ABOUT, data_at=None, as_of=clock.now)
+        assert before.to_pylist() == [None, None]
+        clock.step(1)
+        ledger.append([withdrawn(at=clock.now)])
+
+        def broken(*args: Any) -> Iterator[pa.RecordBatch]:
+            yield from read_events(*args)
+            raise Unavailable("the connection ended")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("consent.timeline.read_events", broken)
+            with pytest.raises(Unavailable):
+                gate.timeline()
+        after = gate.timeline().judge(keys, *ABOUT, data_at=None, as_of=clock.now)
+        assert after.to_pylist() == ["WITHDRAWN", None]
