@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check example-berka bench-line bench-ledger docs lock clean
+.PHONY: help install demo test test-long check example-berka bench-line bench-ledger bench-vault bench-erasure docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ bench-line: $(READY)  ## the whole line beside plain DuckDB
 
 bench-ledger: $(READY)  ## the consent ledger beside plain tables and joins; the last line is JSON
 	$(BIN)/python benchmarks/bench_ledger.py
+
+bench-vault: $(READY)  ## sealed records beside Parquet's own encryption and cell by cell; the last line is JSON
+	$(BIN)/python benchmarks/bench_vault.py
+
+bench-erasure: $(READY)  ## erasing 1 and 1,000 of a million people from a whole home; the last line is JSON
+	$(BIN)/python benchmarks/bench_erasure.py
 
 docs: $(READY)  ## write docs/sources.md from the definitions
 	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md

@@ -131,7 +131,8 @@ class Admission:
 
     def _require_fitting(self, event: Event, mine: list[Statement], said: Statement) -> None:
         if not _PLAIN_KINDS.issuperset(s.kind for s in mine):
-            _require_not_erased(mine)
+            if event.blanks is None:  # what is left of somebody erased may still be blanked
+                _require_not_erased(mine)
             _require_no_request(event, mine)
         if event.kind is Kind.GIVEN:
             _require_new_grant(event, mine, self._recorded_us)

@@ -166,6 +166,22 @@ def begin(engine: sa.Engine, what: str, *, write: bool = False) -> Iterator[sa.C
         raise told(error, what) from None
 
 
+def checkpoint(engine: sa.Engine, what: str) -> None:
+    """Bring a SQLite file's write-ahead log into the file and empty it: deleted rows are then nowhere in either.
+
+    Raises:
+        Unavailable: another process is using the file; try again.
+    """
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        try:
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise told(error, what) from None
+    if busy:
+        raise _unavailable(f"{what} is busy")
+
+
 def told(error: Exception, what: str) -> Unavailable | EvidenceError:
     """A database's error as one of ours, without its text, which quotes values."""
     original = getattr(error, "orig", error)

@@ -1,7 +1,7 @@
 """The subject directory: customer number -> random pseudonym, and nothing else.
 
-A row holds a keyed hash of the customer number and the subject key, so that the file alone names nobody.
-Deleting a row is the first level of erasure.
+A row holds a keyed hash of the customer number and the subject key, so that the file alone names nobody. Erasing a
+person deletes the row; a tombstone, the keyed hash alone, stays, so that a late file cannot bring them back.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from consent.database import open_sqlite, select_in, transaction
+from consent.clock import instant, micros
+from consent.database import checkpoint, open_sqlite, select_in, transaction
 from consent.errors import BadInput, Unavailable
 from consent.sealing import token
 
+_WHAT = "the subject directory"
 #: Longest customer number accepted.
 MAX_SUBJECT_ID = 200
 
@@ -27,6 +31,25 @@ subject_table = sa.Table(
     sa.Column("lookup", sa.LargeBinary, primary_key=True),
     sa.Column("subject_key", sa.Text, nullable=False, unique=True),
 )
+tombstone_table = sa.Table(
+    "tombstone",
+    metadata,
+    sa.Column("lookup", sa.LargeBinary, primary_key=True),
+    sa.Column("erased_at", sa.BigInteger, nullable=False),
+    sa.Column("erasure_id", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """What is left of somebody who was erased.
+
+    Attributes:
+        erasure_id: names the certificate.
+    """
+
+    erased_at: datetime
+    erasure_id: str
 
 
 class Directory:
@@ -41,7 +64,7 @@ class Directory:
         """A new, empty directory."""
         path.touch(mode=0o600)
         directory = cls(path, pepper)
-        with transaction(directory._engine, "the subject directory", write=True) as connection:
+        with transaction(directory._engine, _WHAT, write=True) as connection:
             metadata.create_all(connection)
         return directory
 
@@ -67,13 +90,13 @@ class Directory:
             None for a person nobody has recorded consent of, and for what is no customer number at all.
         """
         lookups = [self._lookup(s) if is_subject_id(s) else b"" for s in subject_ids]
-        with transaction(self._engine, "the subject directory") as connection:
+        with transaction(self._engine, _WHAT) as connection:
             return self._find(connection, lookups)
 
     def find_or_create(self, subject_ids: Sequence[str]) -> list[str]:
         """Like `find`, but people met for the first time get a random key."""
         lookups = [self._lookup(s) for s in subject_ids]
-        with transaction(self._engine, "the subject directory", write=True) as connection:
+        with transaction(self._engine, _WHAT, write=True) as connection:
             found = dict(zip(lookups, self._find(connection, lookups), strict=True))
             fresh = {lookup: secrets.token_hex(16) for lookup, key in found.items() if key is None}
             if fresh:
@@ -81,6 +104,34 @@ class Directory:
                     "INSERT INTO subject (lookup, subject_key) VALUES (?, ?)", list(fresh.items())
                 )
         return [found[lookup] or fresh[lookup] for lookup in lookups]
+
+    def tombstones(self, subject_ids: Sequence[str]) -> dict[str, Tombstone]:
+        """Those of these people who were erased, by customer number, and the last time they were."""
+        lookups = {self._lookup(s): s for s in subject_ids if is_subject_id(s)}
+        select = "SELECT lookup, erased_at, erasure_id FROM tombstone WHERE lookup"
+        with transaction(self._engine, _WHAT) as connection:
+            rows = list(select_in(connection, select, lookups))
+        return {lookups[bytes(lookup)]: Tombstone(instant(at), name) for lookup, at, name in rows}
+
+    def holds(self, subject_keys: Sequence[str]) -> bool:
+        """Whether any of these subject keys is in the directory."""
+        select = "SELECT 1 FROM subject WHERE subject_key"
+        with transaction(self._engine, _WHAT) as connection:
+            return any(True for _ in select_in(connection, select, subject_keys))
+
+    def erase(self, subject_key: str, erased_at: datetime, erasure_id: str) -> None:
+        """Put a tombstone in a person's place. Doing it twice changes nothing."""
+        with transaction(self._engine, _WHAT, write=True) as connection:
+            connection.exec_driver_sql(
+                "INSERT OR REPLACE INTO tombstone (lookup, erased_at, erasure_id)"
+                " SELECT lookup, ?, ? FROM subject WHERE subject_key = ?",
+                (micros(erased_at), erasure_id, subject_key),
+            )
+            connection.exec_driver_sql("DELETE FROM subject WHERE subject_key = ?", (subject_key,))
+
+    def forget(self) -> None:
+        """Leave nothing of deleted rows in the file's free pages and write-ahead log."""
+        checkpoint(self._engine, _WHAT)
 
     def _lookup(self, subject_id: str) -> bytes:
         return token(self._pepper, normalise_subject_id(subject_id).encode())[:16]

@@ -57,6 +57,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def short_name(name: str) -> str:
+    """A log's name as part of a file's: several homes may share a keyring."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
     """Hold a lock that ends with the process.

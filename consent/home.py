@@ -9,7 +9,10 @@ vault/             sealed history of consented records, by source
 quarantine/        sealed records that failed validation
 tables/            published feature tables, encrypted, by definition version
 receipts/          what each training fetch used
+models/            which receipts a model was trained on
 runs/              job reports, counts only
+erasures/          erasures under way
+certificates/      what erasures and sweeps destroyed, signed
 feast/             one Feast configuration per purpose, the registry and the online store
 =================  =============================================================================
 """
@@ -28,17 +31,61 @@ from pathlib import Path
 
 from consent.datakeys import DataKeys
 from consent.directory import Directory
+from consent.epochs import Epochs
 from consent.errors import ConfigError, Conflict, Unavailable
+from consent.evidence.handover import LogKeys
 from consent.exchange.controller import Controller, parse_controller
 from consent.files import write_atomically
+from consent.key_service import ServiceSettings, parse_key_service
 from consent.keyring import Keyring
 from consent.ledger import Ledger
 from consent.migrate import migrate
 from consent.timeline import Gate
 
-FORMAT = 1
+FORMAT = 2
 CONFIG_FILE = "assent.toml"
-_DIRECTORIES = ("vault", "quarantine", "tables", "receipts", "runs", "feast")
+_DIRECTORIES = (
+    "vault",
+    "quarantine",
+    "tables",
+    "receipts",
+    "models",
+    "runs",
+    "erasures",
+    "certificates",
+    "feast",
+)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How long what is kept, in days; the settings' table ``[storage]``.
+
+    Attributes:
+        backup_days: how old the oldest backup of the home may be.
+        evidence_days: consent records of an erased person, under the pseudonym.
+        grace_days: records after the last consent to them has ended.
+        quarantine_days: records in quarantine.
+    """
+
+    backup_days: int = 35
+    evidence_days: int = 1_095
+    grace_days: int = 30
+    quarantine_days: int = 90
+
+
+@dataclass(frozen=True)
+class Online:
+    """Where online features lie; the settings' table ``[online]``.
+
+    Attributes:
+        store: ``sqlite``, a file in the home, or ``redis``.
+        connection: of Redis, as Feast writes it: ``host:port,parameter=value,...``. A password stays out of it: write
+            ``password=${NAME}``, and whoever opens the store reads it from the environment.
+    """
+
+    store: str = "sqlite"
+    connection: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +99,9 @@ class Settings:
         keys: absolute path of the keyring; None: beside the home.
         ledger: address of the PostgreSQL database that holds the ledger; None: ``ledger.db`` in the home.
         controller: who answers for the data, as consent records and receipts name them.
+        key_service: wraps the epoch keys made from now on; None: they lie in the keyring.
+        storage: how long what is kept.
+        online: where online features lie.
     """
 
     origin: str
@@ -60,6 +110,9 @@ class Settings:
     keys: str | None = None
     ledger: str | None = None
     controller: Controller | None = None
+    key_service: ServiceSettings | None = None
+    storage: Storage = Storage()
+    online: Online = Online()
 
 
 class Home:
@@ -150,6 +203,11 @@ class Home:
             held=self.keyring.first_log_key(origin),
         )
 
+    def log_keys(self) -> LogKeys:
+        """The log's keys, from the first one on."""
+        held = self.keyring.first_log_key(self.settings.origin)
+        return LogKeys.follow(held, self.ledger.handovers())
+
     def migrate_ledger(self) -> tuple[str, str]:
         """Bring the ledger's tables to this version of Assent. Returns the revisions before and after."""
         origin = self.settings.origin
@@ -180,9 +238,14 @@ class Home:
         return Directory.open(self.root / "directory.db", self.keyring.secret("directory"))
 
     @cached_property
+    def epochs(self) -> Epochs:
+        """The keys that wrap the data keys, in the keyring or with a key service."""
+        return Epochs(self.keyring.path, self.settings.origin, self.settings.key_service)
+
+    @cached_property
     def data_keys(self) -> DataKeys:
         """The subjects' data keys."""
-        return DataKeys.open(self.root / "keys.db", self.keyring)
+        return DataKeys.open(self.root / "keys.db", self.epochs)
 
     def path(self, *parts: str) -> Path:
         """A path under the home."""
@@ -205,7 +268,9 @@ def _furnish(place: Path, keyring: Keyring, settings: Settings) -> None:
     signer, anchor = keyring.log_signer(settings.origin), keyring.anchor(settings.origin)
     Ledger.create(_database(settings, place), signer, anchor=anchor).close()
     Directory.create(place / "directory.db", keyring.secret("directory")).close()
-    DataKeys.create(place / "keys.db", keyring).close()
+    epochs = Epochs(keyring.path, settings.origin)
+    epochs.ensure(1)
+    DataKeys.create(place / "keys.db", epochs).close()
     write_atomically(place / CONFIG_FILE, _format_settings(settings).encode())
 
 
@@ -235,7 +300,18 @@ def _parse_settings(text: str) -> Settings:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise ConfigError(f"{CONFIG_FILE} is not valid TOML", remedy="Mend it or restore it.") from None
-    known = {"format", "origin", "currency", "reject_above", "keys", "ledger", "controller"}
+    known = {
+        "format",
+        "origin",
+        "currency",
+        "reject_above",
+        "keys",
+        "ledger",
+        "controller",
+        "key_service",
+        "storage",
+        "online",
+    }
     if raw.get("format") != FORMAT or not isinstance(raw.get("origin"), str) or set(raw) - known:
         raise ConfigError(
             f"{CONFIG_FILE} is not of format {FORMAT}, or has settings nobody knows",
@@ -257,4 +333,39 @@ def _parse_settings(text: str) -> Settings:
         keys,
         ledger,
         parse_controller(raw["controller"]) if "controller" in raw else None,
+        _parse_key_service(raw["key_service"]) if "key_service" in raw else None,
+        _parse_storage(raw.get("storage", {})),
+        _parse_online(raw.get("online", {})),
     )
+
+
+def _parse_online(table: object) -> Online:
+    if not isinstance(table, dict) or set(table) - {"store", "connection"}:
+        raise ConfigError("online has settings nobody knows", remedy="It may hold: store, connection.")
+    online = Online(**table)
+    is_redis = online.store == "redis" and isinstance(online.connection, str) and bool(online.connection)
+    if not is_redis and online != Online("sqlite"):
+        raise ConfigError(
+            "online names no store that is known, or a Redis without its connection",
+            remedy='Write store = "redis" and connection = "host:6379", or leave the table out.',
+        )
+    if is_redis and re.search(r"password=(?!\$\{)", str(online.connection)):
+        raise ConfigError(
+            "the connection of online holds a password", remedy="Write password=${NAME}, and export NAME."
+        )
+    return online
+
+
+def _parse_storage(table: object) -> Storage:
+    known = Storage.__dataclass_fields__.keys()
+    if not isinstance(table, dict) or set(table) - known:
+        raise ConfigError("storage has settings nobody knows", remedy=f"It may hold: {', '.join(known)}.")
+    if any(type(days) is not int or not 0 <= days <= 36_500 for days in table.values()):
+        raise ConfigError("storage holds what is no number of days", remedy=f"Mend {CONFIG_FILE}.")
+    return Storage(**table)
+
+
+def _parse_key_service(table: object) -> ServiceSettings:
+    if not isinstance(table, dict):
+        raise ConfigError("key_service is no table", remedy=f"Mend {CONFIG_FILE}.")
+    return parse_key_service(table)

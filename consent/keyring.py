@@ -1,13 +1,11 @@
 """The local keyring: the few keys everything else hangs on, in a directory beside the home, never inside it.
 
-Holds the log's signing key, one root secret for derived keys, and the epoch keys that wrap subjects' data keys.
-An epoch key must never be in a backup: destroying it is what makes an erased person's data keys, in every copy
-of the key table, unreadable.
+Holds the log's signing key, one root secret for derived keys, and the epoch keys (`consent.epochs`) that wrap the
+subjects' data keys.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import stat
@@ -18,15 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consent.errors import ConfigError, Conflict, EvidenceError, Unavailable
 from consent.evidence.notes import Signer, Verifier
-from consent.files import sync
-from consent.sealing import KEY_BYTES, bind, derive_key, new_key, seal, unseal
+from consent.files import short_name, sync
+from consent.sealing import KEY_BYTES, derive_key, new_key
 
 _LOG_KEY = "log.key"
 _NEXT_LOG_KEY = "log-next.key"
 _FIRST_LOG_KEY = "log-first-{}.pub"
 _ANCHOR = "anchor-{}"
 _ROOT = "root.key"
-_EPOCH = "epoch-{:06d}.key"
 
 
 class Keyring:
@@ -37,6 +34,11 @@ class Keyring:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        return self._path
 
     @classmethod
     def create(cls, path: Path) -> Keyring:
@@ -53,7 +55,7 @@ class Keyring:
         place = path if path.exists() else path.with_name(f"{path.name}.partial-{secrets.token_hex(4)}")
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.chmod(0o700)
-        for name in (_LOG_KEY, _ROOT, _EPOCH.format(1)):
+        for name in (_LOG_KEY, _ROOT):
             _write_secret(place / name, new_key())
         if place != path:
             place.rename(path)
@@ -83,7 +85,7 @@ class Keyring:
 
     def first_log_key(self, origin: str) -> Verifier:
         """The public half of the oldest key of the log: what auditors were given."""
-        first = _FIRST_LOG_KEY.format(_short(origin))
+        first = _FIRST_LOG_KEY.format(short_name(origin))
         if (self._path / first).exists():
             return Verifier(origin, self._read(first))
         return self.log_signer(origin).verifier
@@ -91,7 +93,7 @@ class Keyring:
     def next_log_signer(self, origin: str) -> Signer:
         """The key that will sign after `adopt_next_log_key`; the same one until then."""
         if not (self._path / _NEXT_LOG_KEY).exists():
-            first = self._path / _FIRST_LOG_KEY.format(_short(origin))
+            first = self._path / _FIRST_LOG_KEY.format(short_name(origin))
             if not first.exists():
                 _write_secret(first, self.log_signer(origin).verifier.public_key)
             _write_secret(self._path / _NEXT_LOG_KEY, new_key())
@@ -104,7 +106,7 @@ class Keyring:
 
     def anchor(self, origin: str) -> Path:
         """Where the anchor of a log lies: beside the keys, out of reach of the ledger's backups."""
-        return self._path / _ANCHOR.format(_short(origin))
+        return self._path / _ANCHOR.format(short_name(origin))
 
     def secret(self, use: str) -> bytes:
         """A 32-byte key derived for one use ("directory", "tables", ...)."""
@@ -114,27 +116,6 @@ class Keyring:
     def _root(self) -> bytes:
         return self._read(_ROOT)
 
-    @property
-    def epoch(self) -> int:
-        """Number of the epoch key that wraps from now on."""
-        epochs = sorted(int(p.stem.removeprefix("epoch-")) for p in self._path.glob("epoch-*.key"))
-        if not epochs:
-            raise Unavailable("the keyring has no epoch key", remedy="Restore the keyring.")
-        return epochs[-1]
-
-    def wrap(self, plaintext: bytes, *, epoch: int, aad: bytes) -> bytes:
-        """Seal key material under an epoch key."""
-        return seal(self._read(_EPOCH.format(epoch)), plaintext, bind(b"epoch", str(epoch).encode(), aad))
-
-    def unwrap(self, blob: bytes, *, epoch: int, aad: bytes) -> bytes:
-        """Inverse of `wrap`.
-
-        Raises:
-            Unavailable: the epoch key is gone.
-            EvidenceError: the blob was changed.
-        """
-        return unseal(self._read(_EPOCH.format(epoch)), blob, bind(b"epoch", str(epoch).encode(), aad))
-
     def _read(self, name: str) -> bytes:
         try:
             key = (self._path / name).read_bytes()
@@ -143,11 +124,6 @@ class Keyring:
         if len(key) != KEY_BYTES:
             raise EvidenceError(f"the key {name} is damaged", remedy="Restore the keyring.")
         return key
-
-
-def _short(origin: str) -> str:
-    """A log's name as part of a file's: several homes may share a keyring."""
-    return hashlib.sha256(origin.encode()).hexdigest()[:16]
 
 
 def _write_secret(path: Path, key: bytes) -> None:

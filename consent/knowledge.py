@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from consent.catalog import PURPOSES, SOURCES
 from consent.clock import instant
-from consent.decide import decide
+from consent.decide import decide, holds, requests
 from consent.fold import FOREVER
-from consent.nouns import Decision, Facts, Reason
+from consent.nouns import ANY, Decision, Facts, Reason
 from consent.timeline import Timeline
 
 
@@ -205,3 +205,16 @@ def _at(spans: _Spans, moment: int) -> str:
 
 def _moment(at: int) -> datetime | None:
     return None if abs(at) >= FOREVER else instant(at)
+
+
+def holds_on(facts: Facts, source: str) -> list[str]:
+    """Names of the holds that are in the way of an erasure of a source, or with ``*`` of the person."""
+    return sorted(
+        str(h.hold_id) for h in holds(facts.statements) if ANY in (h.source, source) or h.source == source
+    )
+
+
+def pending_erasures(facts: Facts) -> list[str]:
+    """Sources of which an erasure was asked for and is due, ``*`` for the person; without those that a hold stops."""
+    due = {request.source for request in requests(facts.statements)}
+    return sorted(source for source in due if not holds_on(facts, source))

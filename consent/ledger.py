@@ -29,6 +29,7 @@ from consent.checkpoints import merge_notes, read_keys, read_newest, require_cur
 from consent.clock import instant, micros, now_utc
 from consent.database import (
     begin,
+    checkpoint,
     open_postgres,
     open_sqlite,
     require_same_file,
@@ -46,7 +47,7 @@ from consent.evidence.handover import LogKeys
 from consent.evidence.notes import Checkpoint, Signer, Verifier
 from consent.evidence.trust import Trust
 from consent.head import QUERY, Head, HeadKey, create_head, read_head
-from consent.nouns import Decision, Event, Facts, Recorded
+from consent.nouns import Decision, Event, Facts, Kind, Recorded
 from consent.queries import (
     OF_SUBJECT,
     find_events,
@@ -357,6 +358,18 @@ class Ledger:
         with self._connection() as connection:
             return list(read_events_of(connection, subject_key))
 
+    def subjects_with(self, kind: Kind) -> list[str]:
+        """Subject keys of which an entry of this kind is on record, in order."""
+        with self._connection() as connection:
+            sql = "SELECT DISTINCT subject_key FROM event WHERE kind = ? ORDER BY subject_key"
+            return [subject_key for (subject_key,) in run(connection, sql, (kind.value,))]
+
+    def retentions(self, source: str) -> dict[str, int]:
+        """How long data may be stored, in microseconds, by the grants of a source that say so."""
+        with self._connection() as connection:
+            sql = "SELECT grant_id, retention FROM event WHERE kind = ? AND source = ? AND retention IS NOT NULL"
+            return {str(grant): int(of) for grant, of in run(connection, sql, (Kind.GIVEN.value, source))}
+
     def find_event(self, event_id: str) -> Recorded | None:
         """The entry with this idempotency key, if it is on record and not blanked."""
         return self.find_events([event_id]).get(event_id)
@@ -417,6 +430,15 @@ class Ledger:
             IllegalTransition: the subject is held, or erased already.
         """
         return self._writer.erase(event, blank=blank)
+
+    def forget(self) -> None:
+        """Leave nothing of blanked content in a SQLite file's free pages and write-ahead log.
+
+        PostgreSQL keeps the old rows until its next vacuum, and its write-ahead log as long as the server is told to.
+        """
+        if isinstance(self._database, Path):
+            self._refresh()
+            checkpoint(self._engine, _WHAT)
 
     # ------------------------------------------------------------------ proving
 

@@ -88,7 +88,7 @@ class Grant:
         data_from: the data may reach back to here.
         data_until: the data may reach up to here, exclusive; None: no limit but the grant's own end.
         data_life: how long after its own date a record may be used; None: as long as the grant.
-        retention: how long data may be stored; None: no longer than the law asks.
+        retention: how long data may be stored after it was loaded; None: as long as consent is in force.
         replaces: the grant this one renews or takes over from (DPV: RenewedConsentGiven).
     """
 

@@ -12,11 +12,15 @@ from typer.exceptions import TyperException
 
 from consent.errors import AssentError
 from console import (
+    access_commands,
     consent_commands,
     data_commands,
     event_commands,
     export_commands,
+    key_commands,
     log_commands,
+    model_commands,
+    rights_commands,
     show,
     time_commands,
 )
@@ -70,6 +74,12 @@ app.command("ingest")(data_commands.ingest)
 app.command("publish")(data_commands.publish)
 app.command("versions")(data_commands.versions)
 app.command("training-set")(data_commands.training_set)
+app.command("export")(access_commands.export)
+app.command("erase")(rights_commands.erase)
+app.command("sweep")(rights_commands.sweep)
+app.add_typer(rights_commands.certificate_app, name="certificate")
+app.add_typer(model_commands.app, name="model")
+app.add_typer(key_commands.app, name="keys")
 app.add_typer(log_commands.app, name="log")
 
 

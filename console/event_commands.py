@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from consent.exchange.statements import GRANT_OF_LEDGER, record_statement
+from consent.knowledge import pending_erasures
 from consent.nouns import ANY
 from console.consent_commands import Subject, say_recorded
 from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home
+from console.rights_commands import say_erased
+from console.show import progress_bar
 
 hold_app = typer.Typer(
     help="Legal holds: while one is in force nothing is used and nothing erased.", no_args_is_help=True
@@ -174,12 +177,24 @@ def release(
     home: HomeOption = DEFAULT_HOME,
     json: JsonOption = False,
 ) -> None:
-    """Release a hold. What was agreed to before and has not ended may be used again.
+    """Release a hold. An erasure that waited for it is carried out now, with its certificate.
+
+    Else what was agreed to before and has not ended may be used again.
 
     Example: assent hold release C-1042 --name 2026-17
     """
     fields = {"event": "hold_released", "subject_id": subject, "source": source, "hold_id": name}
-    _record(home, json, {**fields, "indicated_by": "authority"})
+    opened = open_home(home)
+    released = record_statement(opened, {**fields, "indicated_by": "authority"})
+    waiting = pending_erasures(opened.ledger.facts(released.event.subject_key))
+    if not json or not waiting:
+        say_recorded([released], as_json=json)
+    if waiting:
+        from rights.erase import Wanted, erase  # what it needs takes seconds to load
+
+        with progress_bar(quiet=json) as advance:
+            wanted = [Wanted(released.event.subject_key, source) for source in waiting]
+            say_erased(erase(opened, wanted, on_progress=advance), as_json=json)
 
 
 def _record(home: HomeOption, as_json: bool, fields: Mapping[str, str | None]) -> None:

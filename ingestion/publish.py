@@ -19,16 +19,19 @@ import pyarrow.compute as pc
 from consent.catalog import PURPOSES
 from consent.clock import now_utc
 from consent.errors import EvidenceError
-from consent.files import exclusive, remove_partials, write_atomically
+from consent.files import exclusive, remove_partials
 from consent.home import Home
-from consent.sealing import digest, seal, token, unseal
+from consent.nouns import Reason
+from consent.sealing import digest, token
 from consent.timeline import fetch_arrow, private_duckdb
+from ingestion.asked import ASKED, asked_days, keep_asked_days
 from ingestion.source import INSTANT, Source
 from ingestion.sources import SOURCES
 from ingestion.tables import (
     KEY_COLUMNS,
     Version,
     definition_hash,
+    discard_unnamed,
     publish_table,
     read_versions,
     require_same_definition,
@@ -83,6 +86,7 @@ def publish(
         published = []
         for i, source in enumerate(sources):
             on_progress(f"publishing {source.definition}", i, len(sources))
+            discard_unnamed(home, source.definition)
             published.append(_publish_source(home, source, min(as_of or now, now), entities, now))
         on_progress("done", len(sources), len(sources))
     return published
@@ -101,7 +105,7 @@ def _publish_source(
     versions = read_versions(home, source.definition)
     if versions and versions[-1].input_hash == input_hash:
         return Published(versions[-1], fresh=False)
-    parts = [
+    parts = (
         compute_features(
             source,
             _events(home, source, some),
@@ -109,8 +113,7 @@ def _publish_source(
             last_day=last_day,
         )
         for some in _chunks(subjects)
-    ]
-    rows = pa.concat_tables(parts) if parts else _published_schema(source).empty_table()
+    )
     checkpoint = home.ledger.checkpoint()
     lineage = {
         "batches": [b.batch_id for b in read_batches(home, source.name)],
@@ -120,7 +123,7 @@ def _publish_source(
     version = publish_table(
         home,
         source.definition,
-        rows,
+        parts,
         definition=definition,
         input_hash=input_hash,
         lineage=lineage,
@@ -232,28 +235,26 @@ def _usable_subjects(home: Home, source: Source) -> pa.Array:
 
 
 def _remember_asked(home: Home, source: Source, entities: pa.Table | None) -> pa.Table:
-    """Every (subject_key, day) ever asked for with `entities`, sealed beside the table.
+    """Every (subject_key, day) ever asked for with `entities`, sealed beside the table under the subjects' own keys.
 
     Else the next version would lack the rows of a training set's instants, and the same fetch would find older ones.
     """
-    path = home.path("tables", source.definition, "asked.sealed")
-    key, bound = home.keyring.secret("asked-days"), source.definition.encode()
-    schema = pa.schema([pa.field("subject_key", pa.string()), pa.field("day", pa.int64())])
-    known = schema.empty_table()
-    if path.exists():
-        known = pa.ipc.open_stream(unseal(key, path.read_bytes(), bound)).read_all()
+    known = asked_days(home, source.name, source.definition)
     if entities is None:
         return known
     instants = pc.cast(pc.cast(entities["event_timestamp"], INSTANT), pa.int64())
     days = pc.subtract(pc.floor(pc.divide(pc.cast(instants, pa.float64()), DAY_US)), 1).cast(pa.int64())
-    fresh = pa.table([entities["subject_key"].cast(pa.string()), days], schema=schema).drop_null()
-    union = pa.concat_tables([known, fresh]).group_by(schema.names).aggregate([]).select(schema.names)
+    fresh = pa.table([entities["subject_key"].cast(pa.string()), days], schema=ASKED).drop_null()
+    reasons = home.gate.timeline().judge_loading(
+        fresh["subject_key"], source.name, data_at=None, now=home.ledger.now()
+    )
+    nobodys = pa.array(
+        [Reason.ERASED.value, Reason.NO_GRANT.value]
+    )  # of them nothing is kept, and no key made
+    fresh = fresh.filter(pc.invert(pc.is_in(reasons, value_set=nobodys)))
+    union = pa.concat_tables([known, fresh]).group_by(ASKED.names).aggregate([]).select(ASKED.names)
     if union.num_rows > known.num_rows:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, schema) as writer:
-            writer.write_table(union)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, seal(key, sink.getvalue().to_pybytes(), bound))
+        keep_asked_days(home, source.name, source.definition, union)
     return union
 
 
@@ -290,7 +291,7 @@ def _usable_terms(home: Home, source: Source) -> list[Any]:
 
 def _input_hash(home: Home, source: Source, definition: dict[str, Any], wanted_days: pa.Table) -> str:
     """Everything a version depends on: definition, batches, who may be used, which days were asked for."""
-    batches = [about["sha256"] for b in read_batches(home, source.name) for about in b.stores.values()]
+    batches = [f.sha256 for b in read_batches(home, source.name) for f in b.stores.values()]
     days = "".join(
         f"{s}{d};"
         for s, d in zip(*(wanted_days[c].to_pylist() for c in wanted_days.column_names), strict=True)

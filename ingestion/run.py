@@ -31,7 +31,7 @@ from ingestion.manifest import canonical_json
 from ingestion.readers import read_columns
 from ingestion.source import Source
 from ingestion.sources import source as find_source
-from ingestion.vault import Batch, commit_batch, discard_uncommitted, read_batches, stage_store
+from ingestion.vault import Batch, commit_batch, discard_uncommitted, pack_rows, read_batches, stage_store
 from validation.gate import Verdict, check
 
 #: Called with (what is being done, files done, files in all).
@@ -208,7 +208,7 @@ class _Job:
     def commit(self) -> None:
         """Make every staged batch exist."""
         for batch in self._staged:
-            commit_batch(self._home, batch, now=self._now)
+            commit_batch(self._home, batch)
 
     def _admit(self, rows: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         """The rows that consent lets in, under pseudonyms; the others only as counts by reason."""
@@ -233,8 +233,9 @@ class _Job:
             self._source.name,
             len(self._earlier) + len(self._staged),
             content,
-            np.concatenate([t["row_number"].to_numpy() for t in (verdict.good, verdict.bad)]),
-            {store: about for store, about in staged.items() if about},
+            pack_rows(np.concatenate([t["row_number"].to_numpy() for t in (verdict.good, verdict.bad)])),
+            {store: file for store, file in staged.items() if file},
+            self._now,
             {"suite_hash": verdict.suite_hash, "ledger_size": self._home.ledger.size()},
         )
 

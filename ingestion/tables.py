@@ -1,18 +1,21 @@
 """Published feature tables: immutable encrypted Parquet files and one signed manifest per data version.
 
-A table is one definition version (``spending_v1``); each publish adds a data version, atomically. Files are
-encrypted with Parquet Modular Encryption under a key bound to the table and version, so that they cannot be
-declared as a plain file source, swapped, or read in a stolen copy of the home.
+A table is one definition version (``spending_v1``); each publish adds a data version, atomically. Its files, each
+with the rows of some people, are encrypted with Parquet Modular Encryption, each under a random key of its own in the
+key table. So they cannot be declared as a plain file source, swapped, or read in a stolen copy of the home; and when
+a person's rows are taken out, only the files that hold them are written anew; the old ones stay shut in every copy.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,7 +31,32 @@ from ingestion.manifest import read_manifest, write_manifest
 from ingestion.source import INSTANT
 
 _USE = "feature-tables"
+#: People whose rows share a file.
+_SUBJECTS_PER_FILE = 50_000
 KEY_COLUMNS = (pa.field("subject_key", pa.string()), pa.field("event_timestamp", INSTANT))
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """Some people's rows of one data version.
+
+    Attributes:
+        key_id: names its key in the key table, 32 hex digits.
+        first, last: the subject keys between which its people are.
+    """
+
+    file: str
+    sha256: str
+    size: int
+    key_id: str
+    rows: int
+    subjects: int
+    first: str
+    last: str
+
+    def may_hold(self, subjects: Sequence[str] | None) -> bool:
+        """Whether one of these people could be in it."""
+        return subjects is None or any(self.first <= subject <= self.last for subject in subjects)
 
 
 @dataclass(frozen=True)
@@ -39,8 +67,9 @@ class Version:
         number: 1, 2, ...
         definition_hash: of maths, schema and source.
         input_hash: of everything the version was computed from.
-        rows, subjects: counts.
+        rows, subjects: counts; less those that were taken out since.
         lineage: batches, ledger size and checkpoint it was computed from.
+        removed_rows: taken out since it was published, by erasures and sweeps.
     """
 
     table: str
@@ -50,9 +79,9 @@ class Version:
     rows: int
     subjects: int
     published_at: datetime
-    file: str
-    sha256: str
+    files: tuple[TableFile, ...]
     lineage: dict[str, Any]
+    removed_rows: int = 0
 
 
 def read_versions(home: Home, table: str) -> list[Version]:
@@ -104,29 +133,61 @@ def read_table(
         EvidenceError: the file is not the one the manifest names.
         ConfigError: a column wanted is not there.
     """
-    path = home.path("tables", version.table, version.file)
+    found = [
+        _read_file(home, version.table, file, columns=columns, subjects=subjects)
+        for file in version.files
+        if file.may_hold(subjects)
+    ]
+    if found:
+        return pa.concat_tables(found)
+    return _read_nothing(home, version, columns)
+
+
+def _read_nothing(home: Home, version: Version, columns: Sequence[str] | None) -> pa.Table:
+    """No rows, in the table's schema."""
+    if version.files:
+        return _read_file(home, version.table, version.files[0], columns=columns, subjects=[])
+    features = read_definition(home, version.table).get("features", {})
+    names = features if columns is None else columns
+    types = {"int64": pa.int64(), "float64": pa.float64()}
+    _require_columns(version.table, names, features)
+    return pa.schema([*KEY_COLUMNS, *(pa.field(n, types[features[n]]) for n in names)]).empty_table()
+
+
+def _read_file(
+    home: Home,
+    table: str,
+    file: TableFile,
+    *,
+    columns: Sequence[str] | None = None,
+    subjects: Sequence[str] | None = None,
+) -> pa.Table:
+    path = home.path("tables", table, file.file)
     if not path.exists():
-        raise Unavailable(f"a file of {version.table} is missing", remedy="Restore it, or publish again.")
-    if file_hash(path) != version.sha256:
-        raise EvidenceError(f"a file of {version.table} was changed", remedy="Restore it, or publish again.")
+        raise Unavailable(f"a file of {table} is missing", remedy="Try again; if it stays so, restore it.")
+    if file_hash(path) != file.sha256:
+        raise EvidenceError(f"a file of {table} was changed", remedy="Restore it, or publish again.")
     wanted = None if columns is None else [f.name for f in KEY_COLUMNS] + list(columns)
     filters = None if subjects is None else pc.field("subject_key").isin(pa.array(subjects, pa.string()))
-    properties = _factory(home, version.table, version.number).file_decryption_properties(
+    properties = _factory(home, table, file).file_decryption_properties(
         pe.KmsConnectionConfig(), pe.DecryptionConfiguration(cache_lifetime=timedelta(0))
     )
-    missing = set(wanted or ()) - set(pq.read_schema(path, decryption_properties=properties).names)
+    _require_columns(table, wanted or (), pq.read_schema(path, decryption_properties=properties).names)
+    return pq.read_table(path, columns=wanted, filters=filters, decryption_properties=properties)
+
+
+def _require_columns(table: str, wanted: Iterable[str], there: Iterable[str]) -> None:
+    missing = set(wanted) - set(there)
     if missing:
         raise ConfigError(
-            f"{version.table} has no column {', '.join(sorted(missing))}",
-            remedy="Ask for published features.",
+            f"{table} has no column {', '.join(sorted(missing))}", remedy="Ask for published features."
         )
-    return pq.read_table(path, columns=wanted, filters=filters, decryption_properties=properties)
 
 
 def publish_table(
     home: Home,
     table: str,
-    rows: pa.Table,
+    parts: Iterable[pa.Table],
     *,
     definition: dict[str, Any],
     input_hash: str,
@@ -136,7 +197,8 @@ def publish_table(
     """Add a data version.
 
     Args:
-        rows: ``subject_key``, ``event_timestamp`` (unique together), features.
+        parts: ``subject_key``, ``event_timestamp`` (unique together), features; sorted by the first two, within
+            each part and from one part to the next, no person in two of them.
         definition: what the definition version fixes for ever (maths, schema, source), as plain JSON.
 
     Raises:
@@ -145,34 +207,145 @@ def publish_table(
     require_same_definition(home, table, definition, now=now)
     versions = read_versions(home, table)
     number = len(versions) + 1
-    path = home.path("tables", table, f"v{number:08d}.parquet")
-    partial = partial_path(path)
-    properties = _factory(home, table, number).file_encryption_properties(
-        pe.KmsConnectionConfig(),
-        pe.EncryptionConfiguration(
-            footer_key=f"{table}/{number}",
-            uniform_encryption=True,
-            double_wrapping=False,
-            data_key_length_bits=256,
-        ),
-    )
-    pq.write_table(rows, partial, compression="zstd", encryption_properties=properties, row_group_size=65_536)
-    move_into_place(partial, path)
+    files = tuple(_write_file(home, table, number, rows) for rows in _by_file(parts))
     version = Version(
         table,
         number,
         definition_hash(definition),
         input_hash,
-        rows.num_rows,
-        len(rows["subject_key"].unique()),
+        sum(f.rows for f in files),
+        sum(f.subjects for f in files),
         now,
-        path.name,
-        file_hash(path),
+        files,
         lineage,
     )
-    document = {**vars(version), "published_at": format_instant(now)}
-    write_manifest(home.path("tables", table, f"v{number:08d}.json"), document, home.keyring.secret(_USE))
+    _commit(home, version)
     return version
+
+
+def _by_file(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of at most so many people at a time."""
+    for rows in parts:
+        people = rows["subject_key"].unique().to_pylist()
+        for lo in range(0, len(people), _SUBJECTS_PER_FILE):
+            some = pa.array(people[lo : lo + _SUBJECTS_PER_FILE], pa.string())
+            yield rows.filter(pc.is_in(rows["subject_key"], value_set=some))
+
+
+def _write_file(home: Home, table: str, number: int, rows: pa.Table) -> TableFile:
+    key_id, people = secrets.token_hex(16), rows["subject_key"].unique()
+    draft = TableFile(
+        f"v{number:08d}-{key_id[:12]}.parquet",
+        "",
+        0,
+        key_id,
+        rows.num_rows,
+        len(people),
+        people[0].as_py(),
+        people[-1].as_py(),
+    )
+    home.data_keys.find_or_create(_key_use(table), [key_id])
+    properties = _factory(home, table, draft).file_encryption_properties(
+        pe.KmsConnectionConfig(),
+        pe.EncryptionConfiguration(
+            footer_key=draft.file, uniform_encryption=True, double_wrapping=False, data_key_length_bits=256
+        ),
+    )
+    path = home.path("tables", table, draft.file)
+    partial = partial_path(path)
+    pq.write_table(rows, partial, compression="zstd", encryption_properties=properties, row_group_size=65_536)
+    move_into_place(partial, path)
+    return replace(draft, sha256=file_hash(path), size=path.stat().st_size)
+
+
+def _commit(home: Home, version: Version) -> None:
+    document = {
+        **vars(version),
+        "published_at": format_instant(version.published_at),
+        "files": [asdict(file) for file in version.files],
+    }
+    path = home.path("tables", version.table, f"v{version.number:08d}.json")
+    write_manifest(path, document, home.keyring.secret(_USE))
+
+
+# ------------------------------------------------------------------------------------------- taking rows out
+
+
+class Removed(NamedTuple):
+    """What taking rows out of a table did."""
+
+    rows: int
+    files: int
+    written: int
+
+
+def remove_rows(
+    home: Home, version: Version, gone: Callable[[pa.Table], pa.ChunkedArray], *, among: Sequence[str] | None
+) -> Removed:
+    """Take rows out of one data version; the files that hold them are written anew under new keys.
+
+    The old files are deleted. Their keys are destroyed by the next rotation, see `stale_keys`.
+
+    Args:
+        gone: for some rows, which of them to take out.
+        among: only these people's rows can be meant; None: anybody's.
+    """
+    kept: list[TableFile] = []
+    old: list[Path] = []
+    for file in version.files:
+        rows = (
+            _read_file(home, version.table, file, columns=[], subjects=among)
+            if file.may_hold(among)
+            else None
+        )
+        if rows is None or not pc.any(gone(rows), min_count=0).as_py():
+            kept.append(file)
+            continue
+        old.append(home.path("tables", version.table, file.file))
+        whole = _read_file(home, version.table, file)
+        left = whole.filter(pc.invert(gone(whole)))
+        if left.num_rows:
+            kept.append(_write_file(home, version.table, version.number, left))
+    rows = sum(f.rows for f in kept)
+    if old:
+        subjects = sum(f.subjects for f in kept)
+        removed = version.removed_rows + version.rows - rows
+        _commit(home, replace(version, files=tuple(kept), rows=rows, subjects=subjects, removed_rows=removed))
+        for path in old:
+            path.unlink(missing_ok=True)
+    fresh = [f for f in kept if f not in version.files]
+    return Removed(version.rows - rows, len(old), sum(f.size for f in fresh))
+
+
+def stale_keys(home: Home, table: str) -> dict[str, list[str]]:
+    """Keys of files that no version names any more, by use, for `DataKeys.rotate`."""
+    named = {file.key_id for version in read_versions(home, table) for file in version.files}
+    use = _key_use(table)
+    return {use: [owner for owner in home.data_keys.owners(use) if owner not in named]}
+
+
+def discard_unnamed(home: Home, table: str) -> None:
+    """Delete files that no version names: what an interrupted job left."""
+    named = {file.file for version in read_versions(home, table) for file in version.files}
+    for path in home.path("tables", table).glob("v*.parquet"):
+        if path.name not in named:
+            path.unlink()
+
+
+def _key_use(table: str) -> str:
+    return f"table/{table}"
+
+
+# ------------------------------------------------------------------------------------------- definitions
+
+
+def read_definition(home: Home, table: str) -> dict[str, Any]:
+    """What the definition version fixed at its first publish; empty before."""
+    path = home.path("tables", table, "definition.json")
+    if not path.exists():
+        return {}
+    fixed: dict[str, Any] = read_manifest(path, home.keyring.secret(_USE))["definition"]
+    return fixed
 
 
 def definition_hash(definition: dict[str, Any]) -> str:
@@ -186,13 +359,13 @@ def require_same_definition(home: Home, table: str, definition: dict[str, Any], 
     Raises:
         Conflict: it changed; a changed definition needs a new version name.
     """
-    path = home.path("tables", table, "definition.json")
-    key = home.keyring.secret(_USE)
-    if not path.exists():
+    fixed = read_definition(home, table)
+    if not fixed:
+        path = home.path("tables", table, "definition.json")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_manifest(path, {"definition": definition, "fixed_at": format_instant(now)}, key)
+        document = {"definition": definition, "fixed_at": format_instant(now)}
+        write_manifest(path, document, home.keyring.secret(_USE))
         return
-    fixed = read_manifest(path, key)["definition"]
     if fixed != definition:
         diff = "\n".join(
             difflib.unified_diff(
@@ -211,24 +384,29 @@ def require_same_definition(home: Home, table: str, definition: dict[str, Any], 
 
 
 class _Kms(pe.KmsClient):
-    """Wraps a file's keys under the home's table key, bound to the table and version (the master key's name)."""
+    """Wraps Parquet's own key under the file's key, bound to the table and the file (the master key's name)."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, key: bytes, table: str) -> None:
         super().__init__()
-        self._secret = secret
+        self._key = key
+        self._table = table.encode()
 
     def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
-        return seal(self._secret, key_bytes, bind(b"assent-table/1", master_key_identifier.encode())).hex()
+        return seal(self._key, key_bytes, self._bound(master_key_identifier)).hex()
 
     def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
-        return unseal(
-            self._secret, bytes.fromhex(wrapped_key), bind(b"assent-table/1", master_key_identifier.encode())
-        )
+        return unseal(self._key, bytes.fromhex(wrapped_key), self._bound(master_key_identifier))
+
+    def _bound(self, name: str) -> bytes:
+        return bind(b"assent-table/2", self._table, name.encode())
 
 
-def _factory(home: Home, table: str, number: int) -> pe.CryptoFactory:
-    secret = home.keyring.secret(f"{_USE}/{table}/{number}")
-    return pe.CryptoFactory(lambda _config: _Kms(secret))
+def _factory(home: Home, table: str, file: TableFile) -> pe.CryptoFactory:
+    keys = home.data_keys.find(_key_use(table), [file.key_id])
+    if file.key_id not in keys:
+        raise Unavailable(f"the key of a file of {table} is gone", remedy="Restore the newer key table.")
+    key = keys[file.key_id].key
+    return pe.CryptoFactory(lambda _config: _Kms(key, table))
 
 
 def _readable(definition: dict[str, Any]) -> str:
@@ -236,4 +414,5 @@ def _readable(definition: dict[str, Any]) -> str:
 
 
 def _from_document(document: dict[str, Any]) -> Version:
-    return Version(**{**document, "published_at": parse_instant(document["published_at"])})
+    files = tuple(TableFile(**file) for file in document["files"])
+    return Version(**{**document, "published_at": parse_instant(document["published_at"]), "files": files})

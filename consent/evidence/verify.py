@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from consent.errors import BadInput, EvidenceError
+from consent.evidence.certificate import HEADERS as CERTIFICATES
+from consent.evidence.certificate import verify_certificate
 from consent.evidence.disclosure import parse_disclosure
 from consent.evidence.handover import HEADER, LogKeys, parse_handover
 from consent.evidence.notes import MAX_NOTE_BYTES, Verifier, parse_note
@@ -50,6 +52,7 @@ class FileKind(StrEnum):
     RECORD = "record"
     CONSISTENCY = "consistency proof"
     HANDOVER = "key handover"
+    CERTIFICATE = "certificate"
     TILES = "tiles"
 
 
@@ -58,6 +61,7 @@ _BEGINNINGS = {
     b"old ": FileKind.CONSISTENCY,
     b"{": FileKind.RECORD,
     f"{HEADER}\n".encode(): FileKind.HANDOVER,
+    **{f"{header}\n".encode(): FileKind.CERTIFICATE for header in CERTIFICATES},
 }
 
 
@@ -69,7 +73,7 @@ class Verified:
         name: the file's name.
         kind: what it is.
         shows: one sentence for people.
-        pinned: the checkpoint it hangs on; None for a key handover.
+        pinned: the checkpoint it hangs on; None for a key handover and a certificate.
     """
 
     name: str
@@ -105,7 +109,8 @@ def verify_files(
     """Verify files together; see the list at the top of this file.
 
     Args:
-        paths: checkpoints, proofs with their records, consistency files, key handovers, directories of tiles.
+        paths: checkpoints, proofs with their records, consistency files, key handovers, certificates, directories of
+            tiles.
         trust: the log's keys, the witnesses and how many of them must have cosigned.
         held: checkpoints that the auditor kept from earlier; these need no cosignatures.
         on_progress: called with the number of entries verified so far in a directory, and of all.
@@ -160,6 +165,8 @@ class _Verification:
                 return self._handover(file)
             case FileKind.TILES:
                 return self._tiles(file)
+            case FileKind.CERTIFICATE:
+                return self._certificate(file)
             case _:
                 pinned = self._pin(self._trust.verified(file.content))
                 return Verified(file.path.name, file.kind, "signed by the log", pinned)
@@ -188,6 +195,10 @@ class _Verification:
             raise malformed("key handover: it is not one that leads on from the key you hold")
         shows = f"from {handover.at.tree_size} entries on the key is {handover.new_key.format_vkey()}"
         return Verified(file.path.name, file.kind, shows)
+
+    def _certificate(self, file: _File) -> Verified:
+        _, document = verify_certificate(file.content, self._trust.log.keys)
+        return Verified(file.path.name, file.kind, f"the lender signed {document.get('summary', 'it')}")
 
     def _tiles(self, file: _File) -> Verified:
         pinned = verify_tiles(file.path, self._trust, self._held, self._pins, self._on_progress)

@@ -27,7 +27,7 @@ from consent.exchange.statements import (
     ParsedRecord,
     as_known,
     bad_field,
-    find_subject_keys,
+    find_people,
     parse_record,
     to_event,
 )
@@ -323,13 +323,13 @@ class _Import:
             items = again
 
     def _events(self, items: Sequence[_Item]) -> list[tuple[int, Event, ParsedRecord]]:
-        keys = find_subject_keys(self._home.directory, [record for _, record in items])
+        people = find_people(self._home.directory, [record for _, record in items], from_file=True)
         events = []
         for line, record in items:
             try:
                 event = to_event(
                     record,
-                    keys,
+                    people,
                     self._secret,
                     origin="imported",
                     actor=self._actor,

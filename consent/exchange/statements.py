@@ -36,7 +36,7 @@ from typing import cast, get_args
 from consent.admission import EVERY_PURPOSE, HOLDS, MAX_TEXT
 from consent.catalog import PROHIBITED, PURPOSES, SOURCES, require_source
 from consent.clock import now_utc, parse_instant
-from consent.directory import Directory, normalise_subject_id
+from consent.directory import Directory, Tombstone, normalise_subject_id
 from consent.encoding import canonical_json, to_row
 from consent.errors import BadInput
 from consent.home import Home
@@ -282,19 +282,47 @@ def _canonical(record: ParsedRecord) -> str:
 _INTRODUCING = (*_NARROW, Kind.LINKED)
 
 
-def find_subject_keys(directory: Directory, records: Sequence[ParsedRecord]) -> dict[str, str]:
-    """Subject key by customer number. People met for the first time get one by a yes, a no or a link alone."""
-    named = [r.subject_id for r in records if r.kind in _INTRODUCING]
-    named += [r.co_subject_id for r in records if r.co_subject_id]
-    keys = dict(zip(named, directory.find_or_create(named), strict=True)) if named else {}
-    others = [r.subject_id for r in records if r.subject_id not in keys]
-    keys.update((s, key) for s, key in zip(others, directory.find(others), strict=True) if key)
-    return keys
+@dataclass(frozen=True)
+class People:
+    """Who statements are about.
+
+    Attributes:
+        keys: customer number -> subject key.
+        erased: customer number -> when, and by which erasure, of those who were erased.
+        from_file: whether the statements stand in a file.
+    """
+
+    keys: Mapping[str, str]
+    erased: Mapping[str, Tombstone]
+    from_file: bool
+
+    def is_gone(self, subject_id: str, record: ParsedRecord) -> bool:
+        """Whether a statement is about a person as they were before they were erased.
+
+        Only a statement dated after the erasure is not. In a file it has to have a time of its own: what cannot be
+        shown does not bring anybody back.
+        """
+        tombstone = self.erased.get(subject_id)
+        if tombstone is None:
+            return False
+        return record.effective_at <= tombstone.erased_at or (self.from_file and not record.timed)
+
+
+def find_people(directory: Directory, records: Sequence[ParsedRecord], *, from_file: bool) -> People:
+    """The people of some statements. Who is met for the first time, or again, gets a key by a yes, a no or a link."""
+    named = list(dict.fromkeys(s for r in records for s in (r.subject_id, r.co_subject_id) if s))
+    keys = {s: key for s, key in zip(named, directory.find(named), strict=True) if key}
+    people = People(keys, directory.tombstones(named), from_file)
+    met = {r.subject_id for r in records if r.kind in _INTRODUCING and not people.is_gone(r.subject_id, r)}
+    met |= {r.co_subject_id for r in records if r.co_subject_id and r.co_subject_id not in people.erased}
+    new = sorted(met - keys.keys())
+    created = zip(new, directory.find_or_create(new), strict=True) if new else ()
+    return replace(people, keys=keys | dict(created))
 
 
 def to_event(
     record: ParsedRecord,
-    subject_keys: Mapping[str, str],
+    people: People,
     secret: bytes,
     *,
     origin: Origin,
@@ -315,14 +343,20 @@ def to_event(
     Raises:
         BadInput: it is about somebody who is not on record.
     """
-    if record.subject_id not in subject_keys:
+    if any(people.is_gone(s, record) for s in (record.subject_id, record.co_subject_id) if s):
+        raise BadInput(
+            "this person was erased",
+            remedy="A new consent, dated after the erasure, is a new beginning; nothing else can be recorded.",
+            code="ERASED",
+        )
+    if record.subject_id not in people.keys or (record.co_subject_id or record.subject_id) not in people.keys:
         raise BadInput(
             "nothing is on record about this person",
             remedy="Check the customer number; there is nothing to act on.",
             code="UNKNOWN_SUBJECT",
         )
     event_id = _event_id(record, secret, file_token)
-    event = _event(record, subject_keys, event_id, origin=origin, actor=actor, channel=channel)
+    event = _event(record, people.keys, event_id, origin=origin, actor=actor, channel=channel)
     if event.grant is not None:
         said, earlier = event.grant.grant_id, event.grant.replaces
         grant = replace(
@@ -409,9 +443,9 @@ def record_statements(
     """
     now = now_utc()
     records = [parse_record(fields, now=now) for fields in statements]
-    keys = find_subject_keys(home.directory, records)
+    people = find_people(home.directory, records, from_file=False)
     secret = home.keyring.secret("import")
-    events = [to_event(r, keys, secret, origin="recorded", actor=actor, channel=channel) for r in records]
+    events = [to_event(r, people, secret, origin="recorded", actor=actor, channel=channel) for r in records]
     known = home.ledger.find_events([event.event_id for event in events])
     return home.ledger.append(
         [as_known(e, r, known.get(e.event_id)) for e, r in zip(events, records, strict=True)]

@@ -1,4 +1,7 @@
-"""What both store configurations say: for which purpose this Feast configuration reads, and in which home."""
+"""What both store configurations say: for which purpose this Feast configuration reads, and in which home.
+
+And what else a configuration must be, so that nothing in it is a way around the stores.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from feast.repo_config import FeastConfigBaseModel
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import StrictStr, model_validator
 
 from consent.catalog import PURPOSES
@@ -73,6 +76,43 @@ def require_absolute(home: object) -> str:
             remedy='Set `home`, or export ASSENT_HOME="$(realpath .assent)".',
         )
     return home
+
+
+def require_consent_stores(config: RepoConfig) -> None:
+    """All or nothing: one plain part beside a consent store would be a way around it.
+
+    Asked by both stores and the provider, because Feast uses each without the others on some of its ways.
+
+    Raises:
+        ConfigError: a part is another, keeps what it is given, or differs in purpose or home.
+    """
+    offline, online = config.offline_store, config.online_store
+    ours = isinstance(offline, ConsentStoreConfig) and isinstance(online, ConsentStoreConfig)
+    registry = (config.registry.registry_type, config.registry.registry_store_type)
+    if not ours or config.provider != _PROVIDER or registry != ("file", _REGISTRY):
+        raise ConfigError(
+            "the consent stores work with each other, the consent provider and the signed registry only",
+            remedy="Start from feature_repo/feature_store.yaml.",
+        )
+    if offline.purpose != online.purpose or len({offline.home, online.home, config.registry.home}) > 1:
+        raise ConfigError(
+            "the stores and the registry differ in purpose or home",
+            remedy="One configuration is for one purpose in one home.",
+        )
+    if config.batch_engine_config not in ("local", {"type": "local"}):
+        raise ConfigError(
+            "features are materialised by the local engine only: another would open stores of its own",
+            remedy="Leave batch_engine out.",
+        )
+    if config.mlflow is not None and config.mlflow.auto_log_entity_df:
+        raise ConfigError(
+            "MLflow would keep the entity rows, and with them who was in a training set",
+            remedy="Leave auto_log_entity_df out; the receipt says what a fetch used.",
+        )
+
+
+_PROVIDER = "feature_repo.stores.provider.ConsentProvider"
+_REGISTRY = "feature_repo.stores.registry.SignedRegistryStore"
 
 
 def open_home(root: str, keys: str | None) -> Home:

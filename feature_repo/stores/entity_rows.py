@@ -40,9 +40,8 @@ def read_entity_rows(entity_df: object, key_columns: Collection[str]) -> EntityR
     """
     if not isinstance(entity_df, pd.DataFrame):
         raise ConfigError(
-            "entity rows must be a pandas data frame: SQL could read what is not under consent, and a range of"
-            " time names nobody",
-            remedy="Run the query yourself and pass its result, with subject_key and event_timestamp.",
+            "entity rows must be a pandas data frame, or SQL: a range of time names nobody",
+            remedy="Name the people and the instants, in the columns subject_key and event_timestamp.",
         )
     if not entity_df.columns.is_unique:
         raise BadInput("two columns of the entity rows have the same name", remedy="Rename one.")

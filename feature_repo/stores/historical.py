@@ -14,8 +14,9 @@ from consent.home import Home
 from consent.timeline import Timeline
 from feature_repo.stores.config import ConsentStoreConfig
 from feature_repo.stores.entity_rows import EntityRows
+from feature_repo.stores.members import write_members
 from feature_repo.stores.point_in_time import reasons_for, rows_as_of
-from feature_repo.stores.receipts import Receipt, TableUsed, ViewOutcome, subjects_digest, write_receipt
+from feature_repo.stores.receipts import Receipt, TableUsed, ViewOutcome, write_receipt
 from feature_repo.stores.source import EVENT_TIMESTAMP, SUBJECT_KEY, require_consent_view
 from ingestion.tables import read_current, read_table
 
@@ -102,6 +103,7 @@ def fetch(
         for name, column in zip(answer.features.column_names, answer.features.columns, strict=True):
             table = table.append_column(name, column)
     subjects = set().union(*(answer.subjects for answer in answers))
+    members_hash = write_members(home, subjects)
     draft = Receipt(
         receipt_id="",
         created_at=now,
@@ -112,7 +114,7 @@ def fetch(
         checkpoint=checkpoint,
         entity_rows=table.num_rows,
         subjects=len(subjects),
-        subjects_digest=subjects_digest(home, subjects),
+        members_hash=members_hash,
         views=tuple(answer.outcome for answer in answers),
     )
     return table, write_receipt(home, draft)

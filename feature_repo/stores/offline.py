@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
+from pydantic import StrictStr
 
 from consent.errors import Denied, Gap
-from feature_repo.stores.config import ConsentStoreConfig
+from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
 from feature_repo.stores.entity_rows import read_entity_rows
+from feature_repo.stores.entity_sql import read_entity_query
 from feature_repo.stores.historical import fetch, plan_view, require_new_names
 from feature_repo.stores.point_in_time import latest_rows
 from feature_repo.stores.receipts import Receipt
@@ -27,11 +29,17 @@ from ingestion.tables import read_current, read_table
 
 
 class ConsentOfflineStoreConfig(ConsentStoreConfig):
-    """``offline_store`` in feature_store.yaml."""
+    """``offline_store`` in feature_store.yaml.
+
+    Attributes:
+        entity_files: absolute path of a directory of Parquet files, which entity rows given as SQL may read; without
+            it SQL is refused.
+    """
 
     type: Literal["feature_repo.stores.offline.ConsentOfflineStore"] = (
         "feature_repo.stores.offline.ConsentOfflineStore"
     )
+    entity_files: StrictStr | None = None
 
 
 class ConsentRetrievalJob(RetrievalJob):
@@ -94,6 +102,17 @@ class ConsentRetrievalJob(RetrievalJob):
         """
         self.persist(None)
 
+    def to_sql(self) -> NoReturn:
+        """Refused: whoever ran the query would get values that nobody has decided on.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "there is no query to hand out: consent is decided while the values are read",
+            remedy="Take the values themselves, with to_df or to_arrow.",
+        )
+
 
 class ConsentOfflineStore(OfflineStore):
     """Historical features and materialisation reads, for the purpose of the configuration."""
@@ -115,10 +134,13 @@ class ConsentOfflineStore(OfflineStore):
             Gap, Denied: a view is not one that consent can be decided on.
             ConfigError, BadInput: the entity rows cannot be used.
         """
+        require_consent_stores(config)
+        store: ConsentOfflineStoreConfig = config.offline_store
         views = [plan_view(view, feature_refs, full=full_feature_names) for view in feature_views]
+        if isinstance(entity_df, str):
+            entity_df = read_entity_query(entity_df, store.entity_files, store)
         entities = read_entity_rows(entity_df, {view.entity for view in views})
         require_new_names(entities, views)
-        store: ConsentStoreConfig = config.offline_store
         return ConsentRetrievalJob(
             lambda: fetch(store, views, entities, tuple(feature_refs)),
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
@@ -195,6 +217,22 @@ class ConsentOfflineStore(OfflineStore):
             remedy="Log the decision and the model's name, not the features.",
         )
 
+    @staticmethod
+    def ensure_monitoring_tables(*args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: kept statistics, with their smallest and most frequent values, would outlive the consents.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "kept statistics of features would outlive the consents they rest on",
+            remedy="Compute them from a fetch when they are needed; `assent ingest` reports on what comes in.",
+        )
+
+    save_monitoring_metrics = ensure_monitoring_tables
+    query_monitoring_metrics = ensure_monitoring_tables
+    clear_monitoring_baseline = ensure_monitoring_tables
+
 
 def _pull(
     config: RepoConfig,
@@ -204,6 +242,7 @@ def _pull(
     *,
     latest: bool,
 ) -> RetrievalJob:
+    require_consent_stores(config)
     source = require_consent_source(data_source)
     store: ConsentStoreConfig = config.offline_store
     if EVENT_TIMESTAMP not in columns:

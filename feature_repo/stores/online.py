@@ -1,24 +1,24 @@
 """Feast's online store behind the consent gate: asked at every write and at every read, in every process.
 
-It wraps Feast's SQLite store by composition. A subclass would be passed by: Feast's own stores override more than
-the two methods that matter, and would then read without asking.
+It wraps Feast's SQLite or Redis store by composition. A subclass would be passed by: Feast's own stores override more
+than the two methods that matter, and would then read without asking.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn
 
 import pyarrow as pa
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import compute_table_id
+from feast.infra.online_stores.helpers import compute_versioned_name
 from feast.infra.online_stores.online_store import OnlineStore
-from feast.infra.online_stores.sqlite import SqliteOnlineStore, SqliteOnlineStoreConfig
+from feast.infra.supported_async_methods import SupportedAsyncMethods
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import RepoConfig
@@ -26,12 +26,15 @@ from pydantic import StrictStr
 
 from consent.catalog import PURPOSES
 from consent.clock import instant, micros
+from consent.datakeys import Versions, is_owner
 from consent.decide import decide
 from consent.errors import Denied
 from consent.home import Home
 from consent.ledger import Ledger
 from feature_repo.stores.cells import Cells
-from feature_repo.stores.config import ConsentStoreConfig
+from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
+from feature_repo.stores.inner import InnerStore, open_inner
+from feature_repo.stores.newer import without_older
 from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
 from ingestion.source import INSTANT
 
@@ -49,13 +52,17 @@ class ConsentOnlineStoreConfig(ConsentStoreConfig):
     """``online_store`` in feature_store.yaml.
 
     Attributes:
+        inner: which of Feast's stores holds the sealed values: ``sqlite`` or ``redis``.
         path: the SQLite file, shared by all purposes; ``<home>/feast/online.db`` unless given.
+        connection_string: of Redis, as Feast writes it: ``host:port,parameter=value,...``.
     """
 
     type: Literal["feature_repo.stores.online.ConsentOnlineStore"] = (
         "feature_repo.stores.online.ConsentOnlineStore"
     )
+    inner: Literal["sqlite", "redis"] = "sqlite"
     path: StrictStr | None = None
+    connection_string: StrictStr | None = None
 
 
 class ConsentOnlineStore(OnlineStore):
@@ -67,8 +74,8 @@ class ConsentOnlineStore(OnlineStore):
 
     def __init__(self) -> None:
         self.on_write: Callable[[str, list[bytes]], None] = lambda view, tokens: None
-        self._inner = SqliteOnlineStore()
-        self._inner_config: RepoConfig | None = None
+        self._writing = threading.Lock()  # Feast's SQLite store writes all on one connection
+        self._opened: tuple[InnerStore, RepoConfig] | None = None
 
     # ------------------------------------------------------------------ the gate
 
@@ -80,6 +87,7 @@ class ConsentOnlineStore(OnlineStore):
         Raises:
             Gap, Denied: the view is not one that consent can be decided on.
         """
+        require_consent_stores(config)
         source = require_consent_view(table).source
         store: ConsentStoreConfig = config.online_store
         home = store.open_home()
@@ -87,13 +95,21 @@ class ConsentOnlineStore(OnlineStore):
         times = [_event_us(row[2]) for row in data]
         usable = _usable_by_some_purpose(home, source, subjects, times)
         cells = Cells.of_view(home, config.project, table.name)
+        kept = [
+            (subject, time, row)
+            for row, subject, time, is_usable in zip(data, subjects, times, usable, strict=True)
+            if is_usable and subject is not None and time is not None
+        ]
+        keys = home.data_keys.find_or_create(source, [subject for subject, _, _ in kept])
         rows, tokens = [], []
-        for row, subject, time, is_usable in zip(data, subjects, times, usable, strict=True):
-            if is_usable and subject is not None and time is not None:
-                owner = cells.token(subject)
-                rows.append((_token_key(owner), cells.seal(owner, row[1], time), row[2], row[3]))
-                tokens.append(owner)
-        self._inner.online_write_batch(self._config(config), table, rows, progress)
+        for subject, time, row in kept:
+            owner = cells.token(subject)
+            rows.append((_token_key(owner), cells.seal(owner, keys[subject], row[1], time), row[2], row[3]))
+            tokens.append(owner)
+        inner, inner_config = self._inner(config)
+        with self._writing:
+            rows = without_older(inner, inner_config, table, rows)
+            inner.call("online_write_batch", inner_config, table, rows, progress)
         _log.info("%s: %d rows written, %d dropped", table.name, len(rows), len(data) - len(rows))
         self.on_write(table.name, tokens)
 
@@ -110,20 +126,47 @@ class ConsentOnlineStore(OnlineStore):
             Gap, Denied: the view is not one that consent can be decided on.
             EvidenceError: a value was changed or moved.
         """
+        require_consent_stores(config)
         source = require_consent_view(table).source
         store: ConsentStoreConfig = config.online_store
         home = store.open_home()
         cells = Cells.of_view(home, config.project, table.name)
-        reader = _Reader(home, source, store.purpose, table.ttl, cells)
         subjects = [_subject_key(key) or "" for key in entity_keys]
+        known = home.data_keys.versions(source, [s for s in subjects if is_owner(s)])
+        reader = _Reader(home, source, store.purpose, table.ttl, cells, known)
         keys = [_token_key(cells.token(subject)) for subject in subjects]
-        found = self._inner.online_read(self._config(config), table, keys, requested_features)
+        inner, inner_config = self._inner(config)
+        wanted = list(requested_features) if requested_features else None  # Feast's Redis store adds to it
+        found = inner.call("online_read", inner_config, table, keys, wanted)
         return [
-            reader.answer(
-                subject, {f: c for f, c in (sealed or {}).items() if f in (requested_features or [f])}
-            )
+            reader.answer(subject, _cells(sealed, requested_features))
             for subject, (_, sealed) in zip(subjects, found, strict=True)
         ]
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: Any, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """As `online_write_batch`."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
+    async def online_read_async(
+        self,
+        config: RepoConfig,
+        table: Any,
+        entity_keys: list[Any],
+        requested_features: list[str] | None = None,
+    ) -> list[Found]:
+        """As `online_read`."""
+        return await asyncio.to_thread(self.online_read, config, table, entity_keys, requested_features)
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Reads and writes are."""
+        return SupportedAsyncMethods(read=True, write=True)
+
+    def _is_versioned_read_supported(self) -> bool:
+        """Each version of a view has its own consent source, which is the one that is asked about."""
+        return True
 
     # ------------------------------------------------------------------ upkeep
 
@@ -137,8 +180,10 @@ class ConsentOnlineStore(OnlineStore):
         partial: bool,
     ) -> None:
         """Make and drop the views' tables."""
-        self._inner.update(
-            self._config(config),
+        inner, inner_config = self._inner(config)
+        inner.call(
+            "update",
+            inner_config,
             tables_to_delete,
             tables_to_keep,
             entities_to_delete,
@@ -148,34 +193,66 @@ class ConsentOnlineStore(OnlineStore):
 
     def teardown(self, config: RepoConfig, tables: Sequence[Any], entities: Sequence[Any]) -> None:
         """Remove the whole online store, of all purposes."""
-        self._inner.teardown(self._config(config), tables, entities)
+        inner, inner_config = self._inner(config)
+        inner.call("teardown", inner_config, tables, entities)
 
     def remove_subjects(self, config: RepoConfig, tables: Sequence[Any], subject_keys: Sequence[str]) -> int:
         """Delete the subjects' rows, which Feast cannot. Returns the number of cells deleted."""
         home = config.online_store.open_home()
-        deleted = 0
-        path = self._config(config).online_store.path
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("PRAGMA secure_delete = ON")
-            for table in tables:
-                cells = Cells.of_view(home, config.project, table.name)
-                keys = [(_stored_key(cells.token(subject)),) for subject in subject_keys]
-                name = compute_table_id(config.project, table)
-                deleted += connection.executemany(
-                    f'DELETE FROM "{name}" WHERE entity_key = ?',  # noqa: S608
-                    keys,
-                ).rowcount
-        return deleted
+        inner, inner_config = self._inner(config)
+        return sum(
+            inner.remove(inner_config, table, _owners(home, config, table, subject_keys)) for table in tables
+        )
 
-    def _config(self, config: RepoConfig) -> RepoConfig:
-        """A copy that the inner store takes for its own, built once: it insists on its own configuration class."""
-        if self._inner_config is None:
+    def count_subjects(
+        self, config: RepoConfig, tables: Sequence[Any], subject_keys: Sequence[str]
+    ) -> dict[str, int]:
+        """How many cells there are of each subject; who has none is left out."""
+        home, counts = config.online_store.open_home(), Counter[str]()
+        inner, inner_config = self._inner(config)
+        for table in tables:
+            owners = _owners(home, config, table, subject_keys)
+            counts.update(dict(zip(subject_keys, inner.count(inner_config, table, owners), strict=True)))
+        return {subject: count for subject, count in counts.items() if count}
+
+    def read_for_own_access_package(
+        self, config: RepoConfig, tables: Sequence[Any], subject_key: str
+    ) -> dict[str, tuple[datetime, dict[str, Any]]]:
+        """What lies here about one person, for the package in which they are told what is held about them.
+
+        **Not gated**, on purpose: consent says what a lender may do with the data; a person's right to see what is
+        held (GDPR Art. 15, PIPL Art. 45) does not hang on it, nor on a hold, and a withdrawn value that has not been
+        removed yet is held all the same. No call of Feast leads here; it is for the rights room alone.
+
+        Returns:
+            View -> event time and feature -> value; views with nothing that can be opened are left out.
+
+        Raises:
+            EvidenceError: a value was changed or moved.
+        """
+        home, found = config.online_store.open_home(), {}
+        for table in tables:
+            cells = Cells.of_view(home, config.project, table.name)
+            owner = cells.token(subject_key)
+            versions = home.data_keys.versions(require_consent_view(table).source, [subject_key])
+            inner, inner_config = self._inner(config)
+            if not inner.has(inner_config, table):
+                continue
+            sealed = _cells(inner.call("online_read", inner_config, table, [_token_key(owner)])[0][1], None)
+            opened = cells.open(owner, versions[subject_key], sealed) if sealed and versions else None
+            if opened:
+                name = compute_versioned_name(table, config.registry.enable_online_feature_view_versioning)
+                found[name] = (instant(opened[0]), opened[1])
+        return found
+
+    def _inner(self, config: RepoConfig) -> tuple[InnerStore, RepoConfig]:
+        """The store that is wrapped, and the configuration it takes for its own; opened once."""
+        if self._opened is None:
             store: ConsentOnlineStoreConfig = config.online_store
             path = store.path or str(store.open_home().path("feast", "online.db"))
-            inner = config.model_copy()
-            inner._online_store = SqliteOnlineStoreConfig(path=path)
-            self._inner_config = inner
-        return self._inner_config
+            inner = open_inner(store.inner, path, store.connection_string)
+            self._opened = inner, inner.config(config)
+        return self._opened
 
     # ------------------------------------------------------------------ refused
 
@@ -205,6 +282,17 @@ class ConsentOnlineStore(OnlineStore):
 
     read_precomputed_vectors = write_precomputed_vector
 
+    async def update_online_store_async(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: an expression would change a value where it lies, and it lies sealed.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "a value cannot be changed where it lies: it is sealed",
+            remedy="Write the whole row, with write_to_online_store or push.",
+        )
+
 
 @dataclass(frozen=True)
 class _Reader:
@@ -215,12 +303,15 @@ class _Reader:
     purpose: str
     ttl: timedelta | None
     cells: Cells
+    keys: Mapping[str, Versions]
 
     def answer(self, subject: str, sealed: dict[str, Any]) -> Found:
         """The subject's event time and values, or nothing."""
-        if not sealed:
+        versions = self.keys.get(subject)
+        opened = versions and sealed and self.cells.open(self.cells.token(subject), versions, sealed)
+        if not opened:
             return None, None
-        event_us, values = self.cells.open(self.cells.token(subject), sealed)
+        event_us, values = opened
         facts, now = self.home.ledger.facts_now(subject)
         data_at = instant(event_us)
         allowed = decide(facts, self.source, self.purpose, data_at=data_at, as_of=now, derived=True).allowed
@@ -272,10 +363,17 @@ def _event_us(event_at: object) -> int | None:
     return int(micros(event_at.replace(tzinfo=UTC) if event_at.tzinfo is None else event_at))
 
 
+def _cells(sealed: Mapping[str, Any] | None, wanted: Sequence[str] | None) -> dict[str, Any]:
+    """The cells that are there; Feast's Redis store has empty ones for those that are not, and one for the time."""
+    found = (sealed or {}).items()
+    return {feature: cell for feature, cell in found if cell.bytes_val and feature in (wanted or [feature])}
+
+
+def _owners(home: Home, config: RepoConfig, table: Any, subject_keys: Sequence[str]) -> list[Any]:
+    """The entity keys that stand for subjects in one view."""
+    cells = Cells.of_view(home, config.project, table.name)
+    return [_token_key(cells.token(subject)) for subject in subject_keys]
+
+
 def _token_key(owner: bytes) -> Any:
     return EntityKey(join_keys=[SUBJECT_KEY], entity_values=[ValueProto(bytes_val=owner)])
-
-
-def _stored_key(owner: bytes) -> bytes:
-    """The bytes under which the inner store keeps a row."""
-    return bytes(serialize_entity_key(_token_key(owner), entity_key_serialization_version=3))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from feast.feature_service import FeatureService
 from feast.infra.passthrough_provider import PassthroughProvider
 from feast.repo_config import RepoConfig
 
+from consent.clock import EPOCH, now_utc
 from consent.errors import ConfigError, Denied, Gap
 from consent.home import CONFIG_FILE
-from feature_repo.stores.offline import ConsentOfflineStoreConfig
-from feature_repo.stores.online import ConsentOnlineStoreConfig
-from feature_repo.stores.registry import SignedRegistryStore
+from feature_repo.stores.config import require_consent_stores
+from feature_repo.stores.newer import keeping_newer
 from feature_repo.stores.source import require_consent_view
 
 
@@ -75,6 +77,63 @@ class ConsentProvider(PassthroughProvider):
             include_feature_view_version_metadata,
         )
 
+    def materialize_single_feature_view(
+        self,
+        config: RepoConfig,
+        feature_view: Any,
+        start_date: datetime,
+        end_date: datetime,
+        registry: Any,
+        project: str,
+        tqdm_builder: Any,
+        disable_event_timestamp: bool = False,
+    ) -> None:
+        """As in Feast, but an increment reaches back over the whole ttl of the view.
+
+        Feast remembers how far a view was materialised, whatever for. From there on a second purpose would miss the
+        rows that the first has brought online, and so would a person who agreed after that. Values that are newer
+        than what the increment brings, because they were pushed, stay.
+        """
+        increment = start_date == feature_view.most_recent_end_time
+        if increment:
+            ttl = feature_view.ttl
+            start_date = min(end_date, now_utc()) - ttl if ttl else EPOCH
+        with keeping_newer() if increment else nullcontext():
+            super().materialize_single_feature_view(
+                config,
+                feature_view,
+                start_date,
+                end_date,
+                registry,
+                project,
+                tqdm_builder,
+                disable_event_timestamp,
+            )
+
+    def retrieve_saved_dataset(self, config: RepoConfig, dataset: Any) -> NoReturn:
+        """Refused like saving one.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "a saved dataset would outlive the consents it rests on",
+            remedy="Keep the entity rows and the receipt, and fetch again when the values are needed.",
+        )
+
+    def write_feature_service_logs(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused: a log of served values would outlive the consents they rest on.
+
+        Raises:
+            Denied: always.
+        """
+        raise Denied(
+            "a log of served features would outlive the consents they rest on",
+            remedy="Log the decision and the model's name, not the features.",
+        )
+
+    retrieve_feature_service_logs = write_feature_service_logs
+
     def update_infra(
         self,
         project: str,
@@ -96,33 +155,14 @@ class ConsentProvider(PassthroughProvider):
         )
 
 
-def require_consent_stores(config: RepoConfig) -> None:
-    """All or nothing: one plain store beside a consent store would be a way around it.
-
-    Raises:
-        ConfigError: a store or the registry is another, or they differ in purpose or home.
-    """
-    offline, online = config.offline_store, config.online_store
-    ours = isinstance(offline, ConsentOfflineStoreConfig) and isinstance(online, ConsentOnlineStoreConfig)
-    registry = f"{SignedRegistryStore.__module__}.{SignedRegistryStore.__name__}"
-    if not ours or config.registry.registry_store_type != registry:
-        raise ConfigError(
-            "this provider works with the consent stores and the signed registry only",
-            remedy="Start from feature_repo/feature_store.yaml.",
-        )
-    if offline.purpose != online.purpose or len({offline.home, online.home, config.registry.home}) > 1:
-        raise ConfigError(
-            "the stores and the registry differ in purpose or home",
-            remedy="One configuration is for one purpose in one home.",
-        )
-
-
 def _require_own_home(config: RepoConfig) -> None:
     """A configuration that was copied along with its home still names the old one, and would read its ledger.
 
     Raises:
         ConfigError: the configuration lies in another home than it names.
     """
+    if config.repo_path is None:  # it lies in no file
+        return
     around = Path(config.repo_path).absolute().parent.parent
     if (around / CONFIG_FILE).exists() and around.resolve() != Path(config.online_store.home).resolve():
         raise ConfigError(

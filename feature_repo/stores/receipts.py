@@ -1,7 +1,8 @@
 """What one training fetch used, written down before its values are handed out.
 
 A receipt is a JSON file named by the SHA-256 of its bytes, so that nobody changes it unnoticed who cannot also
-change its name wherever it is quoted. It holds counts, versions and a keyed digest of the subjects, no subject.
+change its name wherever it is quoted. It holds counts and versions; the people are in a list beside it, which names
+nobody (`feature_repo.stores.members`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,9 +19,9 @@ from consent.clock import format_instant, parse_instant
 from consent.errors import BadInput, EvidenceError, Unavailable
 from consent.files import write_atomically
 from consent.home import Home
-from consent.sealing import token
+from feature_repo.stores.members import lists_with
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Receipt:
             the ledger is empty.
         entity_rows: rows asked for, and returned.
         subjects: people of whom at least one value was handed out.
-        subjects_digest: keyed digest of these people's sorted keys.
+        members_hash: SHA-256 (hex) of the list of these people.
     """
 
     receipt_id: str
@@ -74,7 +75,7 @@ class Receipt:
     checkpoint: str | None
     entity_rows: int
     subjects: int
-    subjects_digest: str
+    members_hash: str
     views: tuple[ViewOutcome, ...]
 
 
@@ -117,9 +118,26 @@ def read_receipt(home: Home, receipt_id: str) -> Receipt:
     return _from_document(receipt_id, json.loads(body))
 
 
-def subjects_digest(home: Home, subject_keys: Iterable[str]) -> str:
-    """Keyed digest of a set of people: two fetches can be compared without telling who is in them."""
-    return token(home.keyring.secret("receipts"), *(k.encode() for k in sorted(set(subject_keys)))).hex()
+def read_receipts(home: Home) -> list[Receipt]:
+    """All receipts, oldest first.
+
+    Raises:
+        EvidenceError: one was changed.
+    """
+    paths = home.path("receipts").glob("*.json")
+    return sorted((read_receipt(home, p.stem) for p in paths), key=lambda r: (r.created_at, r.receipt_id))
+
+
+def receipts_with(home: Home, subject_keys: Sequence[str]) -> dict[str, list[Receipt]]:
+    """For each person the receipts of the training sets that hold a value of theirs, oldest first.
+
+    Raises:
+        EvidenceError: a receipt was changed.
+        Unavailable: a list of people is missing.
+    """
+    receipts = read_receipts(home)
+    named = lists_with(home, subject_keys, [r.members_hash for r in receipts])
+    return {key: [r for r in receipts if r.members_hash in named.get(key, ())] for key in subject_keys}
 
 
 def _from_document(receipt_id: str, document: dict[str, Any]) -> Receipt:

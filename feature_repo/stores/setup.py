@@ -10,6 +10,7 @@ import io
 import json
 import string
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from consent.catalog import PURPOSES, require_purpose
 from consent.errors import ConfigError, Unavailable
 from consent.files import write_atomically
 from consent.home import Home
+from consent.nouns import ANY, Reason
 from feature_repo.stores.provider import purpose_of
 from feature_repo.stores.receipts import Receipt
 from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
@@ -34,6 +36,9 @@ from ingestion.tables import read_versions
 
 #: Purposes that are answered one person at a time, and so need the online store.
 SERVING = ("credit_scoring", "fraud_detection", "loan_servicing")
+
+#: Reasons for a no that may give way to a yes without anything new being agreed to.
+_SUSPENDED = pa.array([Reason.RESTRICTED.value, Reason.PAUSED.value, Reason.NOT_YET.value])
 
 _YAML = "feature_store.yaml"
 _TEMPLATE = Path(__file__).parent.parent / _YAML
@@ -51,11 +56,20 @@ def write_configurations(home: Home) -> dict[str, Path]:
         text = template.substitute(ASSENT_HOME=_quoted(home.root), ASSENT_PURPOSE=purpose)
         # Named even where they lie beside the home: an ASSENT_KEYS of the caller's is for another home, perhaps.
         text = text.replace("\n  home: ", f'\n  keys: "{_quoted(home.keys)}"\n  home: ')
+        text = text.replace('\n  path: "' + _quoted(home.path("feast", "online.db")), _inner(home), 1)
         paths[purpose] = home.path("feast", purpose, _YAML)
         paths[purpose].parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(paths[purpose], text.encode())
     home.path("feast", "online.db").touch(mode=0o600)
     return paths
+
+
+def _inner(home: Home) -> str:
+    """Which store the online store wraps, as lines of the configuration."""
+    online = home.settings.online
+    if online.store == "sqlite":
+        return '\n  path: "' + _quoted(home.path("feast", "online.db"))
+    return f'\n  inner: {online.store}\n  connection_string: "{json.dumps(online.connection)[1:-1]}'
 
 
 def apply(home: Home) -> None:
@@ -147,6 +161,8 @@ def online_features(
 def remove_unusable(home: Home) -> int:
     """Delete online values that no purpose may use any more; reading them is denied already.
 
+    What is only suspended stays: under a hold nothing is destroyed, and a pause may end.
+
     Returns:
         The number of values deleted.
     """
@@ -156,16 +172,127 @@ def remove_unusable(home: Home) -> int:
     removed = 0
     for view in store.list_feature_views():
         reasons = timeline.judge_loading(known, require_consent_view(view).source, data_at=None, now=now)
-        gone = known.filter(pc.is_valid(reasons)).to_pylist()
+        over = pc.and_(pc.is_valid(reasons), pc.invert(pc.is_in(reasons, value_set=_SUSPENDED)))
+        gone = known.filter(over).to_pylist()
         removed += int(store.provider.online_store.remove_subjects(store.config, [view], gone))
     return removed
 
 
-def remove_online(home: Home, subject_keys: Sequence[str]) -> int:
-    """Delete everything about these people from the online store. Returns the number of values deleted."""
+def remove_online(home: Home, subject_keys: Sequence[str], *, source: str = ANY) -> int:
+    """Delete everything about these people, or of one source, from the online store.
+
+    Returns:
+        The number of values deleted.
+    """
+    if not has_online(home):
+        return 0
     store = open_store(home, SERVING[0])
-    online = store.provider.online_store
-    return int(online.remove_subjects(store.config, store.list_feature_views(), subject_keys))
+    return int(
+        store.provider.online_store.remove_subjects(store.config, _views_of(store, source), subject_keys)
+    )
+
+
+def count_online(home: Home, subject_keys: Sequence[str], *, source: str = ANY) -> dict[str, int]:
+    """How many values the online store holds of each of these people; who has none is left out."""
+    if not has_online(home):
+        return {}
+    store = open_store(home, SERVING[0])
+    counts: dict[str, int] = store.provider.online_store.count_subjects(
+        store.config, _views_of(store, source), subject_keys
+    )
+    return counts
+
+
+@dataclass(frozen=True)
+class OnlineValues:
+    """What one view of the online store holds of a person.
+
+    Attributes:
+        at: the features' event time.
+    """
+
+    view: str
+    at: datetime
+    values: dict[str, Any]
+
+
+def online_values_for_own_access_package(home: Home, subject_key: str) -> list[OnlineValues]:
+    """Everything the online store holds of a person, for the package in which they are told so; by view.
+
+    **Not gated**: see `ConsentOnlineStore.read_for_own_access_package`. For nothing but that package.
+    """
+    if not has_online(home):
+        return []
+    store = open_store(home, SERVING[0])
+    views = [version for view in _views_of(store, ANY) for version in _versions_of(store, view)]
+    found = store.provider.online_store.read_for_own_access_package(store.config, views, subject_key)
+    return [
+        OnlineValues(view, at, {name: _plain(value) for name, value in sorted(values.items())})
+        for view, (at, values) in sorted(found.items())
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A value of Feast's as Python's; None for null."""
+    kind = value.WhichOneof("val")
+    return None if kind in (None, "null_val") else getattr(value, kind)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A feature service as the registry knows it.
+
+    Attributes:
+        features: ``view:feature``.
+        computed: on-demand view -> its description; these are computed at the request and kept nowhere.
+    """
+
+    name: str
+    purpose: str
+    description: str
+    features: tuple[str, ...]
+    computed: dict[str, str]
+
+
+def read_services(home: Home) -> list[Service]:
+    """All feature services, by name; none before the home has its Feast configuration."""
+    if not has_online(home):
+        return []
+    store = open_store(home, SERVING[0])
+    on_demand = {view.name: view.description for view in store.list_on_demand_feature_views()}
+    return [
+        Service(
+            service.name,
+            str(service.tags.get("purpose", "")),
+            service.description,
+            tuple(
+                f"{view.name}:{f.name}" for view in service.feature_view_projections for f in view.features
+            ),
+            {v.name: on_demand[v.name] for v in service.feature_view_projections if v.name in on_demand},
+        )
+        for service in sorted(store.list_feature_services(), key=lambda found: found.name)
+    ]
+
+
+def has_online(home: Home) -> bool:
+    """Whether the home has an online store."""
+    return home.path("feast", SERVING[0], _YAML).exists()
+
+
+def _views_of(store: FeatureStore, source: str) -> list[Any]:
+    """Those that hold a source's values, in any of their versions."""
+    return [
+        view
+        for view in store.list_feature_views()
+        if source == ANY or source in {require_consent_view(v).source for v in _versions_of(store, view)}
+    ]
+
+
+def _versions_of(store: FeatureStore, view: Any) -> list[Any]:
+    """A view as it is, and as it was in the versions that Feast remembers (``view@v2``)."""
+    current, numbers = view.current_version_number or 0, store.list_feature_view_versions(view.name)
+    others = sorted({version["version_number"] for version in numbers} - {current})
+    return [view, *(store.registry.get_feature_view_by_version(view.name, store.project, n) for n in others)]
 
 
 def service_purpose(home: Home, service: str) -> str:

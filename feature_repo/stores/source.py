@@ -159,6 +159,10 @@ def require_consent_source(data_source: object) -> ConsentSource:
     return data_source
 
 
+#: What a batch or stream view may bring along; the raw form where Feast has left the function packed.
+_COMPUTED = ("feature_transformation", "_raw_feature_transformation_proto", "aggregations")
+
+
 def require_consent_view(view: Any) -> ConsentSource:
     """The consent source of a feature view that the stores may serve.
 
@@ -176,10 +180,16 @@ def require_consent_view(view: Any) -> ConsentSource:
             f"{view.name} is derived from other views, and would mix what consents keep apart",
             remedy="Compute it in a source's features, or as an on-demand view.",
         )
+    if any(getattr(view, name, None) for name in _COMPUTED):
+        raise Denied(
+            f"{view.name} computes its values on the way online, and could mix what people's consents keep apart",
+            remedy="Compute it in a source's features, or as an on-demand view.",
+        )
     source = require_consent_source(view.batch_source)
     if [column.name for column in view.entity_columns] != [SUBJECT_KEY]:
         raise Gap(
             f"{view.name} is not about a subject: its only join key must be {SUBJECT_KEY}",
-            remedy="Use the entity `subject` of feature_repo/definitions.py.",
+            remedy="Use the entity `subject` of feature_repo/definitions.py alone; for a second person in a row,"
+            " the view again as view.with_name('partner').with_join_key_map({'subject_key': 'partner_key'}).",
         )
     return source

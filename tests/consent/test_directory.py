@@ -1,10 +1,11 @@
 """From customer numbers to pseudonyms."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from consent.directory import Directory, is_subject_id, normalise_subject_id
+from consent.directory import Directory, Tombstone, is_subject_id, normalise_subject_id
 from consent.errors import BadInput, EvidenceError, Unavailable
 
 PEPPER = bytes(range(32))
@@ -113,3 +114,39 @@ def test_a_missing_or_broken_directory_finds_nobody(tmp_path: Path) -> None:
     (tmp_path / "directory.db").write_bytes(b"no database, just some bytes that are long enough" * 9)
     with pytest.raises(EvidenceError):
         Directory.open(tmp_path / "directory.db", PEPPER).find(["C-1"])
+
+
+def test_an_erased_person_leaves_a_tombstone(tmp_path: Path) -> None:
+    """The number leads nowhere; the tombstone says when and which erasure, in any spelling; others are unharmed."""
+    directory = Directory.create(tmp_path / "d.db", bytes(32))
+    key, other = directory.find_or_create(["Ｃ-1", "C-2"])
+    at = datetime(2026, 11, 1, 8, 30, tzinfo=UTC)
+    assert directory.holds([key])
+    for _ in range(2):
+        directory.erase(key, at, "e" * 32)
+        assert directory.find(["C-1", "C-2"]) == [None, other]
+        assert directory.tombstones([" C-1", "C-2", ""]) == {" C-1": Tombstone(at, "e" * 32)}
+    assert not directory.holds([key])
+    assert directory.holds([key, other])
+
+
+def test_who_comes_back_after_an_erasure_is_somebody_new(tmp_path: Path) -> None:
+    """A new random key; a second erasure leaves the newer tombstone."""
+    directory = Directory.create(tmp_path / "d.db", bytes(32))
+    (first,) = directory.find_or_create(["C-1"])
+    directory.erase(first, datetime(2026, 1, 1, tzinfo=UTC), "1" * 32)
+    (second,) = directory.find_or_create(["C-1"])
+    assert second != first
+    directory.erase(second, datetime(2026, 2, 1, tzinfo=UTC), "2" * 32)
+    assert directory.tombstones(["C-1"])["C-1"].erasure_id == "2" * 32
+
+
+def test_nothing_of_a_deleted_row_stays_in_the_file(tmp_path: Path) -> None:
+    """Neither in free pages nor in the write-ahead log."""
+    directory = Directory.create(tmp_path / "d.db", bytes(32))
+    keys = directory.find_or_create([f"C-{i}" for i in range(500)])
+    for key in keys[:400]:
+        directory.erase(key, datetime(2026, 1, 1, tzinfo=UTC), "1" * 32)
+    directory.forget()
+    content = b"".join(p.read_bytes() for p in tmp_path.glob("d.db*"))
+    assert [k for k in keys if k.encode() in content] == keys[400:]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from consent.errors import AssentError, ConfigError, Conflict, Unavailable
+from consent.files import short_name
 from consent.home import CONFIG_FILE, Home, keys_beside
 from consent.keyring import Keyring
 from tests.consent.consent_samples import given
@@ -137,16 +138,21 @@ def test_a_missing_home_is_unavailable(root: Path) -> None:
     "config",
     [
         b"",
-        b"format = 2\norigin = 'assent/x'",
-        b"format = 1",
-        b"format = 1\norigin = 5",
-        b"format = 1\norigin = 'assent/x'\nretries = 3",
-        b"format = 1\norigin = 'assent/x'\nreject_above = 1.01",
-        b"format = 1\norigin = 'assent/x'\nreject_above = nan",
-        b"format = 1\norigin = 'assent/x'\nreject_above = 'many'",
-        b"format = 1\norigin = 'assent/x'\ncurrency = 'yuan'",
-        b"format = 1\norigin = 'assent/x'\ncurrency = 156",
-        b"format = 1\norigin = ",
+        b"format = 1\norigin = 'assent/x'",
+        b"format = 3\norigin = 'assent/x'",
+        b"origin = 'assent/x'",
+        b"format = 2",
+        b"format = 2\norigin = 5",
+        b"format = 2\norigin = 'assent/x'\nretries = 3",
+        b"format = 2\norigin = 'assent/x'\nreject_above = 1.01",
+        b"format = 2\norigin = 'assent/x'\nreject_above = nan",
+        b"format = 2\norigin = 'assent/x'\nreject_above = 'many'",
+        b"format = 2\norigin = 'assent/x'\ncurrency = 'yuan'",
+        b"format = 2\norigin = 'assent/x'\ncurrency = 156",
+        b"format = 2\norigin = 'assent/x'\nkeys = 'many/keys'",
+        b"format = 2\norigin = 'assent/x'\nledger = 5",
+        b"format = 2\norigin = 'assent/x'\nkey_service = 'many'",
+        b"format = 2\norigin = ",
         b"\xff\xfe\x00binary",
     ],
 )
@@ -163,8 +169,24 @@ def test_settings_that_cannot_be_understood_are_refused(root: Path, config: byte
 def test_settings_may_be_left_out(root: Path) -> None:
     """Only format and origin are needed."""
     Home.create(root)
-    (root / CONFIG_FILE).write_text('format = 1\norigin = "assent/x"\n')
+    (root / CONFIG_FILE).write_text('format = 2\norigin = "assent/x"\n')
     assert (Home.open(root).settings.currency, Home.open(root).settings.reject_above) == ("CNY", 0.05)
+
+
+def test_a_home_has_an_epoch_key_of_its_own_in_the_keyring(tmp_path: Path) -> None:
+    """Named after its log and numbered, so that homes may share a keyring; without it no data key opens."""
+    one = Home.create(tmp_path / "one", keys=tmp_path / "keys")
+    two = Home.create(tmp_path / "two", keys=tmp_path / "keys")
+    files = {home: home.keys / f"epoch-{short_name(home.settings.origin)}-000001.key" for home in (one, two)}
+    assert {p.name for p in (tmp_path / "keys").glob("epoch-*")} == {p.name for p in files.values()}
+    assert all(re.fullmatch("epoch-[0-9a-f]{16}-000001[.]key", p.name) for p in files.values())
+    assert files[one].read_bytes() != files[two].read_bytes()
+    for home in (one, two):
+        home.data_keys.find_or_create("spending", ["0" * 32])
+    files[one].unlink()
+    with pytest.raises(Unavailable, match="epoch"):
+        Home.open(tmp_path / "one").data_keys.find("spending", ["0" * 32])
+    assert Home.open(tmp_path / "two").data_keys.find("spending", ["0" * 32])
 
 
 def test_a_failure_half_way_leaves_no_home(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

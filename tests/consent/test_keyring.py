@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from consent.epochs import Epochs
 from consent.errors import ConfigError, Conflict, EvidenceError, Unavailable
 from consent.keyring import Keyring
 
@@ -17,15 +18,18 @@ def path(tmp_path: Path) -> Path:
 def test_a_new_keyring_is_private(path: Path) -> None:
     """A directory of mode 0700 with files of mode 0600, each a key of 32 bytes."""
     assert path.stat().st_mode & 0o777 == 0o700
-    assert {f.name for f in path.iterdir()} == {"log.key", "root.key", "epoch-000001.key"}
+    assert {f.name for f in path.iterdir()} == {"log.key", "root.key"}
     assert {f.stat().st_mode & 0o777 for f in path.iterdir()} == {0o600}
     assert {len(f.read_bytes()) for f in path.iterdir()} == {32}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o610, 0o777])
-@pytest.mark.parametrize("which", ["", "root.key", "epoch-000001.key"])
+@pytest.mark.parametrize("which", ["", "root.key", "epoch"])
 def test_a_keyring_that_others_can_read_is_refused(path: Path, which: str, mode: int) -> None:
-    """Group and others have no rights, on the directory and on every file."""
+    """Group and others have no rights, on the directory and on every file, epoch keys as well."""
+    Epochs(path, "assent/x").ensure(1)
+    Keyring.open(path)
+    which = next(path.glob("epoch-*")).name if which == "epoch" else which
     (path / which).chmod(mode if which else mode | 0o700)
     with pytest.raises(ConfigError, match="other users"):
         Keyring.open(path)
@@ -72,9 +76,6 @@ def test_a_missing_keyring_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "keys" / "root.key").unlink()
     with pytest.raises(Unavailable, match=r"root\.key"):
         keyring.secret("directory")
-    (tmp_path / "keys" / "epoch-000001.key").unlink()
-    with pytest.raises(Unavailable):
-        _ = keyring.epoch
 
 
 def test_a_damaged_key_is_broken_evidence(path: Path) -> None:
@@ -93,27 +94,3 @@ def test_secrets_are_stable_and_apart(path: Path, tmp_path: Path) -> None:
     assert not set(uses.values()) & {f.read_bytes() for f in path.iterdir()}
     one, two = (Keyring.open(path).log_signer("assent/x") for _ in range(2))
     assert one.verifier == two.verifier
-
-
-def test_wrapping_is_bound_to_its_epoch_and_use(path: Path) -> None:
-    """Another epoch's key, another binding, or a changed blob opens nothing."""
-    keyring = Keyring.open(path)
-    (path / "epoch-000002.key").write_bytes(bytes(32))
-    assert keyring.epoch == 2
-    blob = keyring.wrap(b"data keys", epoch=1, aad=b"bucket 1")
-    assert keyring.unwrap(blob, epoch=1, aad=b"bucket 1") == b"data keys"
-    for epoch, aad in ((2, b"bucket 1"), (1, b"bucket 2")):
-        with pytest.raises(EvidenceError):
-            keyring.unwrap(blob, epoch=epoch, aad=aad)
-    (path / "epoch-000001.key").unlink()
-    with pytest.raises(Unavailable, match="epoch-000001"):
-        keyring.unwrap(blob, epoch=1, aad=b"bucket 1")
-
-
-def test_an_epoch_key_under_another_number_opens_nothing(path: Path) -> None:
-    """The number of the epoch is bound too: the right key in the wrong place is refused."""
-    keyring = Keyring.open(path)
-    blob = keyring.wrap(b"data keys", epoch=1, aad=b"")
-    (path / "epoch-000001.key").rename(path / "epoch-000002.key")
-    with pytest.raises(EvidenceError):
-        keyring.unwrap(blob, epoch=2, aad=b"")

@@ -104,8 +104,12 @@ class Lender:
         return publish_table(
             self.home,
             definition.definition,
-            pa.table(columns),
-            definition={"of": definition.definition},
+            [pa.table(columns).sort_by([("subject_key", "ascending"), ("event_timestamp", "ascending")])],
+            definition={
+                "of": definition.definition,
+                "source": source,
+                "features": {f.name: f.dtype for f in definition.features},
+            },
             input_hash=secrets.token_hex(32),
             lineage={},
             now=self.now,

@@ -39,7 +39,9 @@ def config(lender: Lender, **changes: dict[str, Any]) -> dict[str, Any]:
         },
     }
     for section, fields in changes.items():
-        sections[section] = {k: v for k, v in {**sections[section], **fields}.items() if v is not None}
+        sections[section] = {
+            k: v for k, v in {**sections.get(section, {}), **fields}.items() if v is not None
+        }
     return {"project": "assent", "provider": "feature_repo.stores.provider.ConsentProvider", **sections}
 
 
@@ -65,12 +67,52 @@ def test_a_store_without_an_absolute_home_is_refused(lender: Lender, home: str |
         {"online_store": {"type": "sqlite", "purpose": None, "home": None}},
         {"offline_store": {"type": "dask", "purpose": None, "home": None}},
         {"registry": {"registry_store_type": None}},
+        {"registry": {"registry_type": "sql"}},
+        {"batch_engine": {"type": "k8s"}},
+        {"mlflow": {"enabled": True, "auto_log_entity_df": True}},
     ],
-    ids=["two purposes", "plain online store", "plain offline store", "plain registry"],
+    ids=[
+        *("two purposes", "plain online store", "plain offline store", "plain registry", "unsigned registry"),
+        *("an engine with stores of its own", "entity rows kept in MLflow"),
+    ],
 )
 def test_the_provider_works_with_nothing_but_the_consent_stores(lender: Lender, changes: Any) -> None:
+    """One plain part beside a consent store would be a way around it."""
     with pytest.raises(ConfigError):
         _ = FeatureStore(config=RepoConfig(**config(lender, **changes))).provider
+
+
+def test_the_stores_refuse_another_provider_and_each_other(lender: Lender) -> None:
+    """Also where the provider is Feast's own and asks nothing: no value leaves for a plain online file."""
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -1, {"spend_7d": 1.5})])
+    features = ["spending_v1:spend_7d"]
+    plain_online = {"type": "sqlite", "path": str(lender.home.root / "plain.db")}
+    for online in (config(lender)["online_store"], plain_online):
+        said = {**config(lender), "provider": "local", "online_store": online}
+        store = FeatureStore(config=RepoConfig(**said))
+        with pytest.raises(ConfigError):
+            store.get_historical_features(entity_df=lender.entities((key, 0)), features=features)
+        with pytest.raises(ConfigError):
+            store.materialize(lender.at(-2), lender.at(0), feature_views=["spending_v1"])
+        if online is not plain_online:
+            with pytest.raises(ConfigError):
+                store.get_online_features(features=features, entity_rows=[{"subject_key": key}])
+            with pytest.raises(ConfigError):
+                store.provider.online_store.online_write_batch(
+                    store.config, store.get_feature_view("spending_v1"), [], None
+                )
+
+
+def test_a_configuration_that_lies_in_no_file_works_too(lender: Lender) -> None:
+    """One made in a program has no place of its own; everything else about it is asked all the same."""
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -1, {"spend_7d": 1.5})])
+    store = FeatureStore(config=RepoConfig(**config(lender)))
+    job = store.get_historical_features(
+        entity_df=lender.entities((key, 0), (lender.person(), 0)), features=["spending_v1:spend_7d"]
+    )
+    assert values(job.to_df(), "spend_7d") == [1.5, None]
 
 
 def test_a_service_of_another_purpose_is_denied_online(lender: Lender) -> None:

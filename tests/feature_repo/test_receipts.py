@@ -14,7 +14,8 @@ from consent.clock import now_utc
 from consent.errors import BadInput, EvidenceError, Unavailable
 from consent.evidence.notes import parse_checkpoint, verify_note
 from feature_repo.stores import setup
-from feature_repo.stores.receipts import Receipt, read_receipt, subjects_digest
+from feature_repo.stores.members import count_members
+from feature_repo.stores.receipts import Receipt, read_receipt, receipts_with
 from tests.feature_repo.lender import Lender
 
 PURPOSE = "credit_scoring"
@@ -82,16 +83,18 @@ def test_a_receipt_is_named_by_its_bytes_and_readable_by_its_owner_only(lender: 
     path = path_of(lender, receipt)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == receipt.receipt_id
     assert path.stat().st_mode & 0o777 == 0o600
-    assert json.loads(path.read_bytes())["format"] == 1
+    assert json.loads(path.read_bytes())["format"] == 2
     assert read_receipt(lender.home, receipt.receipt_id) == receipt
 
 
 def test_a_changed_receipt_is_not_read(lender: Lender) -> None:
     receipt = fetch(lender, lender.agrees(PURPOSE))
     path = path_of(lender, receipt)
-    path.write_bytes(path.read_bytes().replace(b'"entity_rows": 1', b'"entity_rows": 2'))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"entity_rows": 1', b'"entity_rows": 2'))
     with pytest.raises(EvidenceError):
         read_receipt(lender.home, receipt.receipt_id)
+    path.write_bytes(content)
 
 
 def test_a_receipt_that_is_not_there(lender: Lender) -> None:
@@ -103,7 +106,7 @@ def test_a_receipt_that_is_not_there(lender: Lender) -> None:
 
 def test_every_execution_leaves_one_and_building_a_job_leaves_none(lender: Lender) -> None:
     def receipts() -> set[Path]:
-        return set(lender.home.path("receipts").iterdir())
+        return set(lender.home.path("receipts").glob("*.json"))
 
     before = receipts()
     job = lender.stores[PURPOSE].get_historical_features(
@@ -115,14 +118,46 @@ def test_every_execution_leaves_one_and_building_a_job_leaves_none(lender: Lende
     assert len(receipts() - before) == 2
 
 
-def test_the_digest_is_of_the_people_whose_values_were_given(lender: Lender) -> None:
+def test_a_person_is_found_in_the_training_sets_that_hold_their_values_and_in_no_other(
+    lender: Lender,
+) -> None:
     a, b, no = lender.agrees(PURPOSE), lender.agrees(PURPOSE), lender.person()
     lender.publish("spending", [(key, -9, {"spend_7d": 5.0}) for key in (a, b, no)])
-    receipt = fetch(lender, b, a, no, a)
-    assert (
-        receipt.subjects_digest == subjects_digest(lender.home, [a, b]) == fetch(lender, a, b).subjects_digest
-    )
-    assert receipt.subjects_digest != fetch(lender, a).subjects_digest
+    both, one = fetch(lender, b, a, no, a), fetch(lender, a)
+    found = receipts_with(lender.home, [a, b, no])
+    ids = {key: [r.receipt_id for r in receipts] for key, receipts in found.items()}
+    assert ids == {a: [both.receipt_id, one.receipt_id], b: [both.receipt_id], no: []}
+    assert count_members(lender.home, both.members_hash) == both.subjects == 2
+
+
+def test_a_list_of_people_names_nobody(lender: Lender) -> None:
+    """Not even to who holds the keyring and guesses: two lists of the same people have nothing in common."""
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -9, {"spend_7d": 5.0})])
+    one, two = (path_of(lender, fetch(lender, key)) for _ in range(2))
+    lists = [
+        lender.home.path("receipts", json.loads(p.read_bytes())["members_hash"] + ".members").read_bytes()
+        for p in (one, two)
+    ]
+    assert len({*lists, *(content[16:] for content in lists)}) == 4
+    assert not any(key.encode() in content or bytes.fromhex(key) in content for content in lists)
+
+
+def test_a_list_of_people_that_was_changed_or_is_gone(lender: Lender) -> None:
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -9, {"spend_7d": 5.0})])
+    receipt = fetch(lender, key)
+    path = lender.home.path("receipts", f"{receipt.members_hash}.members")
+    content = path.read_bytes()
+    path.write_bytes(content + bytes(16))
+    with pytest.raises(EvidenceError):
+        count_members(lender.home, receipt.members_hash)
+    path.unlink()
+    with pytest.raises(Unavailable):
+        count_members(lender.home, receipt.members_hash)
+    with pytest.raises(Unavailable):
+        receipts_with(lender.home, [key])
+    path.write_bytes(content)
 
 
 @pytest.fixture

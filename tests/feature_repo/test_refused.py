@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource
+from feast import BatchFeatureView, Entity, FeatureStore, FeatureView, Field, FileSource
+from feast.aggregation import Aggregation
+from feast.batch_feature_view import batch_feature_view
 from feast.data_source import PushMode, PushSource
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 from feast.labeling.label_view import LabelView
@@ -85,15 +86,6 @@ def test_a_service_with_precomputed_vectors_gives_nothing(store: FeatureStore) -
     )
 
 
-def test_async_reads_and_writes_are_not_a_way_around(lender: Lender, store: FeatureStore) -> None:
-    view = store.get_feature_view("spending_v1")
-    rows = lender.entities((lender.agrees(PURPOSE), -1)).assign(**{f.name: 1.0 for f in view.features})
-    with pytest.raises(NotImplementedError):
-        asyncio.run(store.get_online_features_async(features=REFS, entity_rows=[{"subject_key": "a" * 32}]))
-    with pytest.raises(NotImplementedError):
-        asyncio.run(store.push_async("spending_v1_push", rows))
-
-
 # -------------------------------------------------------------------------------------------- definitions
 
 SUBJECT = Entity(name="subject", join_keys=["subject_key"], value_type=ValueType.STRING)
@@ -116,6 +108,14 @@ def doubled(inputs: dict[str, Any]) -> dict[str, Any]:
     return {"doubled": [2 * value for value in inputs["spend_7d"]]}
 
 
+@batch_feature_view(
+    name="bad_view", source=TABLE, schema=SCHEMA, entities=[SUBJECT], mode="python", online=True
+)
+def everybodys_mean(rows: Any) -> Any:
+    return rows.assign(spend_7d=rows["spend_7d"].mean())
+
+
+DEVICE = Entity(name="device", join_keys=["device_id"], value_type=ValueType.STRING)
 PLAIN = FileSource(path="/tmp/plain.parquet", timestamp_field="event_timestamp")
 BAD = {
     "a plain source": (Denied, view(source=PLAIN)),
@@ -127,6 +127,22 @@ BAD = {
         view(
             entities=[Entity(name="phone", join_keys=["phone"], value_type=ValueType.STRING)],
             schema=[Field(name="phone", dtype=String), SCHEMA[1]],
+        ),
+    ),
+    "a composite entity": (
+        Gap,
+        view(entities=[SUBJECT, DEVICE], schema=[*SCHEMA, Field(name="device_id", dtype=String)]),
+    ),
+    "computed on the way online": (Denied, everybodys_mean),
+    "aggregated on the way online": (
+        Denied,
+        BatchFeatureView(
+            name="bad_view",
+            mode="python",
+            entities=[SUBJECT],
+            schema=SCHEMA,
+            source=TABLE,
+            aggregations=[Aggregation(column="spend_7d", function="sum")],
         ),
     ),
     "derived from other views": (Denied, view(source=[view("first")], sink_source=TABLE)),
@@ -148,7 +164,13 @@ def test_views_that_consent_cannot_be_decided_on(tmp_path: Path, what: str) -> N
     }
 
 
-@pytest.mark.parametrize("what", ["a plain source", "no source", "no subject", "derived from other views"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("a plain source", "no source", "no subject", "derived from other views", "a composite entity"),
+        *("computed on the way online", "aggregated on the way online"),
+    ],
+)
 def test_they_are_refused_at_every_read_too(store: FeatureStore, lender: Lender, what: str) -> None:
     kind, bad = BAD[what]
     config, offline, online = store.config, store.provider.offline_store, store.provider.online_store
@@ -161,6 +183,26 @@ def test_they_are_refused_at_every_read_too(store: FeatureStore, lender: Lender,
     )
     refuses(lambda: online.online_read(config, bad, [], ["spend_7d"]), kind)
     refuses(lambda: online.online_write_batch(config, bad, [], None), kind)
+
+
+def test_an_on_demand_view_that_got_into_the_registry_writes_and_reads_nothing_online(
+    lender: Lender, tmp_path: Path
+) -> None:
+    """`apply` refuses it; whoever goes past that is refused where the values would go."""
+    other = Lender(tmp_path / "home")
+    store, key = other.stores[PURPOSE], other.agrees(PURPOSE)
+    other.publish("spending", [(key, -1, {"spend_7d": 1.0})])
+    store.apply([TABLE, view("input_view")])
+    doubled.infer_features()
+    store.registry.apply_feature_view(doubled, store.project)
+    rows = other.entities((key, -1)).assign(spend_7d=1.0)
+    refuses(lambda: store.write_to_online_store("doubled", rows))
+    refuses(lambda: store.materialize(other.at(-2), other.at(0), feature_views=["doubled"]))
+    refuses(lambda: store.materialize_incremental(other.at(0), feature_views=["doubled"]))
+    asked = {"features": ["doubled:doubled"], "entity_rows": [{"subject_key": key}]}
+    refuses(lambda: store.get_online_features(**asked))
+    job = store.get_historical_features(entity_df=other.entities((key, 0)), features=["doubled:doubled"])
+    assert job.to_df()["doubled"].tolist() == [2.0]
 
 
 def test_pulls_from_plain_sources(store: FeatureStore) -> None:

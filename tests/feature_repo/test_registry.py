@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,89 @@ def plain(home: Home) -> FeatureStore:
             online_store={"type": "sqlite", "path": str(home.path("feast", "online.db"))},
         )
     )
+
+
+def copy_of(home: Home, place: Path) -> Path:
+    return Path(shutil.copy(registry_file(home), place / "registry.copy"))
+
+
+def test_any_flipped_byte_is_noticed(home: Home) -> None:
+    """Wherever in the file it is, and before anything in it is unpickled."""
+    raw = registry_file(home).read_bytes()
+    for place in random.Random(7).sample(range(len(raw)), 60):
+        registry_file(home).write_bytes(raw[:place] + bytes([raw[place] ^ 0x40]) + raw[place + 1 :])
+        with pytest.raises(EvidenceError):
+            services(home)
+    registry_file(home).write_bytes(raw)
+    assert services(home)
+
+
+def test_an_older_copy_is_refused(home: Home, tmp_path: Path) -> None:
+    """It was signed by this home, and says what held then; the newest is accepted again."""
+    older = copy_of(home, tmp_path)
+    store = setup.open_store(home, PURPOSE)
+    loose = store.get_feature_service("scorecard_v1")
+    loose.tags = {"purpose": "fraud_detection"}
+    store.apply([loose])
+    newest = registry_file(home).read_bytes()
+    shutil.copy(older, registry_file(home))
+    with pytest.raises(EvidenceError, match="older copy") as caught:
+        services(home)
+    assert "assent init" in caught.value.remedy
+    registry_file(home).write_bytes(newest)
+    assert setup.service_purpose(home, "scorecard_v1") == "fraud_detection"
+
+
+def test_the_remedy_for_an_older_copy_is_one(home: Home, tmp_path: Path) -> None:
+    """Where the newest is lost, removing the old one and applying the definitions makes a registry anew."""
+    older = copy_of(home, tmp_path)
+    setup.open_store(home, PURPOSE).apply(Project(name="assent"))
+    shutil.copy(older, registry_file(home))
+    registry_file(home).unlink()
+    setup.apply(home)
+    assert "scorecard_v1" in services(home)
+
+
+@pytest.mark.parametrize("step", ["registry", "note"])
+def test_a_write_that_was_interrupted_leaves_a_registry_that_is_accepted(
+    home: Home, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the file was replaced it is the old one, after that the new one; then the next write goes through."""
+    store = SignedRegistryStore(setup.open_store(home, PURPOSE).config.registry, home.root)
+    registry, before = store.get_registry_proto(), services(home)
+
+    class Killed(Exception):
+        pass
+
+    written = {"registry": 1, "note": 2}[step]
+    note = SignedRegistryStore._write_newest
+
+    def kill(self: SignedRegistryStore, *macs: bytes) -> None:
+        nonlocal written
+        written -= 1
+        if written or step == "registry":
+            note(self, *macs)
+        if not written:
+            raise Killed
+
+    for _ in range(2):
+        written = {"registry": 1, "note": 2}[step]
+        with monkeypatch.context() as patched:
+            patched.setattr(SignedRegistryStore, "_write_newest", kill)
+            with pytest.raises(Killed):
+                store.update_registry_proto(registry)
+        assert services(home) == before
+    store.update_registry_proto(registry)
+    assert services(home) == before
+
+
+def test_a_registry_without_its_note_beside_the_keys_is_refused(home: Home) -> None:
+    """Nothing then says which one is the newest."""
+    (note,) = home.keys.glob("registry-*")
+    assert note.stat().st_mode & 0o077 == 0
+    note.unlink()
+    with pytest.raises(EvidenceError):
+        services(home)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +232,6 @@ def test_plain_offline_stores_cannot_read_the_tables(lender: Lender, offline: st
         store.get_historical_features(
             entity_df=lender.entities((key, 0)), features=["spending_v1:spend_7d"]
         ).to_df()
-    raw = lender.home.path("tables", version.table, version.file).read_bytes()
+    raw = lender.home.path("tables", version.table, version.files[0].file).read_bytes()
     assert key.encode() not in raw
     assert b"spend_7d" not in raw

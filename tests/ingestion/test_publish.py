@@ -171,7 +171,7 @@ def test_files_are_encrypted_and_bound_to_their_version(home: Home, filled: dict
     """A stolen, changed or swapped file gives nothing; a plain reader cannot even read the footer."""
     publish(home)
     version = read_current(home, "spending_v1")
-    path = home.path("tables", "spending_v1", version.file)
+    path = home.path("tables", "spending_v1", version.files[0].file)
     content = path.read_bytes()
     assert b"PARE" in (content[:4], content[-4:])
     assert filled["甲"].encode() not in content
@@ -181,9 +181,11 @@ def test_files_are_encrypted_and_bound_to_their_version(home: Home, filled: dict
     with pytest.raises(EvidenceError, match="was changed"):
         read_table(home, version)
     path.write_bytes(content)
-    other = dataclasses.replace(version, number=2)
+    publish(home, as_of=datetime(2026, 4, 1, tzinfo=UTC))
+    (other,) = read_current(home, "spending_v1").files
+    swapped = dataclasses.replace(version.files[0], key_id=other.key_id)
     with pytest.raises((EvidenceError, OSError)):
-        read_table(home, other)
+        read_table(home, dataclasses.replace(version, files=(swapped,)))
 
 
 def test_a_version_swapped_for_another_is_evidence(home: Home, filled: dict[str, str]) -> None:
@@ -232,9 +234,9 @@ def test_definition_is_fixed_by_the_first_publish(home: Home) -> None:
     """The table itself refuses a second definition, whoever publishes."""
     rows = pa.table({"subject_key": ["a" * 32], "event_timestamp": pa.array([now_utc()])})
     common = {"input_hash": "x", "lineage": {}, "now": now_utc()}
-    publish_table(home, "t_v1", rows, definition={"maths": 1}, **common)
+    publish_table(home, "t_v1", [rows], definition={"maths": 1}, **common)
     with pytest.raises(Conflict):
-        publish_table(home, "t_v1", rows, definition={"maths": 2}, **common)
+        publish_table(home, "t_v1", [rows], definition={"maths": 2}, **common)
 
 
 def test_entity_files(home: Home, filled: dict[str, str], tmp_path: Path) -> None:
@@ -277,7 +279,8 @@ def test_instants_asked_for_once_stay_in_later_versions(
     publish(home)
     rows = {(r["subject_key"], r["event_timestamp"]) for r in current(home).to_pylist()}
     assert (filled["甲"], datetime(2026, 3, 5, tzinfo=UTC)) in rows
-    assert filled["甲"].encode() not in home.path("tables", "spending_v1", "asked.sealed").read_bytes()
+    (kept,) = home.path("tables", "spending_v1").glob("asked-*.parquet")
+    assert pq.read_schema(kept).names == ["subject_key", "key_version", "rows", "sealed"]
 
 
 def test_records_that_no_consent_covers_any_more_are_in_no_feature(
