@@ -27,8 +27,9 @@ demo: $(READY)  ## the whole line on generated borrowers, with a transcript
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-long: $(READY)  ## the tests of the ledger at nightly size: 100,000 histories, 200 kills
-	ASSENT_CASES=100000 ASSENT_KILLS=200 $(BIN)/python -m pytest -n 2 --dist loadfile tests/property tests/behaviours/test_processes.py
+test-long: $(READY)  ## at nightly size: 100,000 histories, 200 kills, every step of an erasure, 1,000,000 questions
+	ASSENT_CASES=100000 ASSENT_KILLS=200 $(BIN)/python -m pytest -n 2 --dist loadfile tests/property tests/behaviours/test_processes.py tests/rights/test_killed_erasures.py
+	ASSENT_CASES=1000000 $(BIN)/python -m pytest -n 2 --dist loadfile tests/feature_repo/test_leaks.py
 
 check: $(READY)  ## formatting, lint, types, architecture
 	$(BIN)/ruff format --check .

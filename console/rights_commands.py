@@ -12,6 +12,7 @@ from consent.errors import BadInput, Denied, Unavailable
 from consent.evidence.certificate import verify_certificate
 from consent.home import Home
 from consent.nouns import ANY
+from console.data_commands import bring_online
 from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home
 from console.show import progress_bar, say, say_json, say_table
 
@@ -125,11 +126,16 @@ def sweep(
       assent sweep --dry-run
       assent sweep
     """
+    from feature_repo.stores.setup import has_online
     from rights.sweep import sweep as run_sweep
 
     opened = open_home(home)
     with progress_bar(quiet=json) as advance:
         swept = run_sweep(opened, dry_run=dry_run, on_progress=advance)
+        renewed = not dry_run and any(counts["people_in_part"] for counts in swept.records.values())
+        if renewed and has_online(opened):
+            advance("writing online features", 0, 1)
+            bring_online(opened)  # those of people with a new key were sealed under the old one
     if json:
         say_json(swept.report())
         return

@@ -35,6 +35,14 @@ def asked_days(home: Home, source: str, table: str, *, subjects: Sequence[str] |
     return pa.concat_tables(found) if found else ASKED.empty_table()
 
 
+def count_asked(home: Home, table: str) -> int:
+    """How many people's days are kept, sealed for ever or not."""
+    manifest = home.path("tables", table, _MANIFEST)
+    if not manifest.exists():
+        return 0
+    return RecordFile.from_document(read_manifest(manifest, home.keyring.secret(_USE))).subjects
+
+
 def keep_asked_days(home: Home, source: str, table: str, days: pa.Table) -> None:
     """Write down what was asked for, in place of what was written before."""
     folder = home.path("tables", table)

@@ -87,15 +87,17 @@ class _Cursor:
     """Reads all subjects' records, stream after stream."""
 
     def __init__(self, plain: bytes, begins: Ints) -> None:
-        self._plain = pa.py_buffer(plain)
+        self._plain = plain
         self._at = begins
 
     def take(self, sizes: Ints) -> pa.Buffer:
         """The next stream, of which each subject has so many bytes."""
         begins, self._at = self._at, self._at + sizes
-        # What is wanted and what lies between, in turn.
-        parts = _parts(self._plain, np.column_stack([begins, self._at]).reshape(-1))
-        return parts.take(pa.array(np.arange(0, len(parts), 2))).buffers()[2]
+        plain = self._plain
+        # Not by Arrow: what it allocates for each stream is rounded up to huge pages, which have to be cleared.
+        return pa.py_buffer(
+            b"".join([plain[a:b] for a, b in zip(begins.tolist(), self._at.tolist(), strict=True)])
+        )
 
 
 def _parts(content: pa.Buffer, bounds: Ints) -> pa.Array:

@@ -390,11 +390,19 @@ def unseal_records(sealed: Sealed, place: Place, schema: pa.Schema) -> pa.Table:
     with_subject = schema.append(pa.field("subject_key", pa.string()))
     batches, done = [], 0
     for number, columns in from_records(plain, counts, schema):
-        owners = np.repeat(np.arange(number), counts[done : done + number])
-        owner = sealed.records["subject_key"].slice(done, number).take(pa.array(owners)).combine_chunks()
-        batches.append(pa.RecordBatch.from_arrays([*columns, owner], schema=with_subject))
+        owners = _repeat(names[done : done + number], counts[done : done + number])
+        batches.append(pa.RecordBatch.from_arrays([*columns, owners], schema=with_subject))
         done += number
     return pa.Table.from_batches(batches, schema=with_subject)
+
+
+def _repeat(subjects: Sequence[str], counts: Sequence[int]) -> pa.Array:
+    """Each subject key, so many times."""
+    content = np.frombuffer("".join(subjects).encode(), f"S{2 * _KEY_BYTES}").repeat(counts)
+    offsets = np.arange(len(content) + 1, dtype=np.int32) * (2 * _KEY_BYTES)
+    return pa.Array.from_buffers(
+        pa.string(), len(content), [None, pa.py_buffer(offsets), pa.py_buffer(content)]
+    )
 
 
 def _not_as_stated() -> EvidenceError:

@@ -29,7 +29,7 @@ from consent.ledger import new_event_id
 from consent.nouns import ANY, Event, Kind
 from consent.rotation import rotate_epoch
 from consent.sealing import digest
-from ingestion.asked import asked_days, keep_asked_days
+from ingestion.asked import asked_days, count_asked, keep_asked_days
 from ingestion.holdings import sources_of, tables_of
 from ingestion.manifest import read_manifest, write_manifest
 from ingestion.sources import SOURCES
@@ -210,7 +210,7 @@ def _rewrite(home: Home, source: str, rule: Retention, plan: Plan) -> int:
             )
             shut += removed
     for table in tables_of(home, source):
-        _forget_asked(home, source, table, plan.whole)
+        _rewrite_asked(home, source, table, plan)
     return shut
 
 
@@ -225,11 +225,12 @@ def _renew(home: Home, source: str, subjects: list[str]) -> dict[str, int]:
     return {s: key.version for s, key in home.data_keys.find(source, subjects).items()}
 
 
-def _forget_asked(home: Home, source: str, table: str, subjects: list[str]) -> None:
-    """Days asked for of people without records, and of those who were erased."""
+def _rewrite_asked(home: Home, source: str, table: str, plan: Plan) -> None:
+    """Days asked for, without people who have no records left or were erased; the others' under their newest keys."""
     days = asked_days(home, source, table)
-    kept = days.filter(pc.invert(pc.is_in(days["subject_key"], value_set=pa.array(subjects, pa.string()))))
-    if subjects and home.path("tables", table, "asked.json").exists():
+    kept = days.filter(pc.invert(pc.is_in(days["subject_key"], value_set=pa.array(plan.whole, pa.string()))))
+    people = set(kept["subject_key"].to_pylist())
+    if len(people) < count_asked(home, table) or people & set(plan.partial):
         keep_asked_days(home, source, table, kept)
 
 

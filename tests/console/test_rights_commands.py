@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from consent.files import exclusive
 from consent.home import Home
 from consent.nouns import Kind
 from console.cli import run
+from feature_repo.stores import setup
 from rights.erase import Wanted
 from rights.erase import erase as run_erase
 from rights.journal import read_journals
 from tests.console.test_cli import TERMS
+from tests.rights.small_home import SmallHome
 
 Call = Callable[..., tuple[int, str, str]]
 A, B, C = "CANARY-客户-1", "CANARY-客户-2", "CANARY-客户-3"
@@ -259,7 +262,7 @@ def test_the_same_command_ends_what_was_interrupted(call: Call, empty_home: Home
     with pytest.raises(Stop):
         run_erase(empty_home, [Wanted(key)], on_progress=stop)
     expected = 3 if at == "done" else 0  # by then it is erased, and its certificate says so
-    code, out, err = call("erase", A, "--json")
+    code, out, err = call("erase", A, A, "--json")
     assert code == expected, err
     if at != "done":
         (outcome,) = json.loads(out)["erasures"]
@@ -301,6 +304,21 @@ def test_the_json_of_a_sweep(call: Call) -> None:
     assert erased(call, A) == [True]
     assert json.loads(call("sweep", "--json")[1])["erasures"] == []
     assert "nothing was destroyed" in call("sweep")[1]
+
+
+def test_online_values_are_served_after_a_sweep_that_took_some_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The person has a new key, and what was sealed under the old one is written again."""
+    life = {"data_life": timedelta(days=2.5)}
+    small = SmallHome(tmp_path / "home", sources=["spending"], terms={"C-1": life})
+    keys = list(small.people.values())
+    before = setup.online_features(small.home, "scorecard_v1", keys)["spend_30d"]
+    assert run(["sweep", "--json", "--home", str(small.home.root)]) == 0
+    assert json.loads(capsys.readouterr().out)["records"]["spending"]["people_in_part"] == 1
+    assert small.home.data_keys.find("spending", keys)[keys[1]].version == 2
+    assert setup.online_features(small.home, "scorecard_v1", keys)["spend_30d"] == before
+    assert None not in before
 
 
 def test_certificates_are_listed_and_shown(call: Call) -> None:

@@ -188,4 +188,4 @@ class People:
         """The clock goes on; now and then it is set back a little, which must undo nothing."""
         days = self.dice.choice([2 / 1440, 0.1, 0.5, 1, 3, self.dice.uniform(5, 25)])
         back = max(self.now - timedelta(seconds=40), self.last_recorded - timedelta(seconds=50))
-        self.now = self.dice.choice([self.now + days * DAY] * 12 + [back])
+        self.now = self.dice.choice([self.now + days * DAY] * 6 + [back])

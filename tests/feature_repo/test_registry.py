@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from feast import FeatureStore, Project, RepoConfig
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, Project, RepoConfig, ValueType
 from feast.protos.feast.core.Registry_pb2 import Registry
+from feast.types import Float64, String
 
 from consent.errors import EvidenceError
 from consent.home import Home
@@ -235,3 +236,56 @@ def test_plain_offline_stores_cannot_read_the_tables(lender: Lender, offline: st
     raw = lender.home.path("tables", version.table, version.files[0].file).read_bytes()
     assert key.encode() not in raw
     assert b"spend_7d" not in raw
+
+
+@pytest.mark.parametrize("offline", ["dask", "duckdb"])
+def test_plain_feast_materialises_nothing_from_the_tables(
+    lender: Lender, offline: str, tmp_path: Path
+) -> None:
+    """Neither into an online store of its own, nor into ours."""
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -1, {"spend_7d": 1.0})])
+    for path in (tmp_path / "own.db", lender.home.path("feast", "online.db")):
+        store = FeatureStore(
+            config=RepoConfig(
+                project="assent",
+                registry=str(shutil.copy(registry_file(lender.home), tmp_path / "registry.pb")),
+                provider="local",
+                offline_store={"type": offline},
+                online_store={"type": "sqlite", "path": str(path)},
+            )
+        )
+        with pytest.raises((AssertionError, AttributeError, NotImplementedError, ValueError)):
+            store.materialize(lender.at(-2), lender.at(0), feature_views=["spending_v1"])
+    assert not (tmp_path / "own.db").exists() or b"spend_7d" not in (tmp_path / "own.db").read_bytes()
+
+
+def test_a_published_file_cannot_be_declared_as_a_plain_source(lender: Lender, tmp_path: Path) -> None:
+    """It is encrypted: plain Feast finds no Parquet file in it, and says so."""
+    key = lender.agrees(PURPOSE)
+    version = lender.publish("spending", [(key, -1, {"spend_7d": 1.0})])
+    path = lender.home.path("tables", version.table, version.files[0].file)
+    store = FeatureStore(
+        config=RepoConfig(
+            project="plain",
+            registry=str(tmp_path / "registry.pb"),
+            provider="local",
+            online_store={"type": "sqlite", "path": str(tmp_path / "online.db")},
+        )
+    )
+    subject = Entity(name="subject", join_keys=["subject_key"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="stolen",
+        entities=[subject],
+        schema=[Field(name="subject_key", dtype=String), Field(name="spend_7d", dtype=Float64)],
+        source=FileSource(path=str(path), timestamp_field="event_timestamp"),
+    )
+
+    def steal() -> None:
+        store.apply([subject, view])
+        store.get_historical_features(
+            entity_df=lender.entities((key, 0)), features=["stolen:spend_7d"]
+        ).to_df()
+
+    with pytest.raises(Exception, match=r"(?i)encrypt|parquet|magic"):
+        steal()

@@ -69,9 +69,12 @@ class World:
             self.online[source, subject] = (at, value)
 
     def tidy(self, now: datetime) -> None:
-        """Online values that no purpose may use any more go."""
+        """Online values that no purpose may use any more go; where one only has to wait, they stay."""
         for source, subject in list(self.online):
-            if not any(self.may(subject, source, purpose, now, None) for purpose in PURPOSES):
+            reasons = {self._reason(subject, source, p, now, None, derived=True) for p in PURPOSES}
+            waits = reasons & {None, "PAUSED", "RESTRICTED"}
+            ended = reasons & {"EXPIRED", "SUPERSEDED", "WITHDRAWN", "REVOKED", "INVALIDATED"}
+            if not waits and (ended or "NOT_YET" not in reasons):
                 del self.online[source, subject]
 
     def erase(self, subject: str, source: str) -> None:

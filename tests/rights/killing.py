@@ -39,7 +39,7 @@ class Story:
     Attributes:
         module: has ``job(place)`` and ``afterwards(place)``.
         place: holds ``home`` and ``home.keys``, which are restored before each run.
-        every: at every so many steps it is killed; at every one where `KILLS` is set.
+        every: at every so many steps it is killed, and at the last but one; at each where `KILLS` is set.
     """
 
     module: str
@@ -129,7 +129,7 @@ def _tell(stories: Sequence[tuple[str, str, int]]) -> None:
         for part in _HOMES:
             shutil.copytree(place / part, place / "first" / part)
         steps = _tell_once(module, place, _NEVER)
-        for point in range(1, steps + 1, every):
+        for point in sorted({*range(1, steps + 1, every), steps - 1}):
             _tell_once(module, place, point)
 
 

@@ -258,6 +258,14 @@ def test_a_key_sealed_under_the_new_epoch_in_between_does_not_come_back_from_a_b
     assert set(outcome.document["epochs_destroyed"]) == {"1", "2"}
 
 
+def test_no_epoch_is_made_before_the_key_table_is_locked(case: Case) -> None:
+    """Else a writer could seal under it what is about to be left out."""
+    case.home.path("keys.db").write_bytes(b"nothing that can be locked" * 100)
+    with pytest.raises(EvidenceError):
+        case.home.data_keys.rotate(2)
+    assert case.home.epochs.numbers() == [1]
+
+
 def test_a_rotation_in_between_does_not_bring_the_key_back_from_a_backup(case: Case) -> None:
     """`assent keys rotate` takes the epoch that the interrupted erasure was going to take."""
     stopped(case, [Wanted(case.a)], at=KEYS)
@@ -267,6 +275,21 @@ def test_a_rotation_in_between_does_not_bring_the_key_back_from_a_backup(case: C
     erase(case.home, [])
     assert everything_that_opens(case.restored(kept), case.a) == []
     assert len(case.home.epochs.numbers()) == 1
+
+
+def test_a_feature_file_that_was_written_anew_stays_shut_in_a_backup_with_todays_key_table(
+    case: Case,
+) -> None:
+    """Its key is destroyed together with the person's: the old file holds them, and opens for nobody."""
+    kept = case.backup()
+    erase(case.home, [Wanted(case.a, "spending")])
+    for part in kept.glob("keys.db*"):
+        part.unlink()
+    case.home.data_keys.close()
+    shutil.copyfile(case.home.path("keys.db"), kept / "keys.db")
+    restored = everything_of(case.restored(kept), case.a)
+    assert restored["tables/spending_v1/1"] == restored["tables/spending_v1/2"] == "Unavailable"
+    assert len(restored["tables/employment_v1/1"]) == 2
 
 
 # ------------------------------------------------------------------------------------------- holds

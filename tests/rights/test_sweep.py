@@ -19,6 +19,7 @@ from consent.evidence.certificate import SWEEP, verify_certificate
 from consent.home import CONFIG_FILE, Home
 from consent.ledger import new_event_id
 from consent.nouns import ANY, Event, Kind
+from ingestion.asked import asked_days, count_asked, keep_asked_days
 from ingestion.publish import publish
 from ingestion.run import ingest
 from ingestion.tables import read_table, read_versions
@@ -305,3 +306,40 @@ def test_the_settings_say_how_long(home: Home, agrees: Callable[..., str], tmp_p
     assert ids(home) == ["t1"]
     sweep(home_in(home, 4), clock=clock_in(4))
     assert ids(home) == []
+
+
+def _asks(home: Home, *keys: str) -> None:
+    keep_asked_days(
+        home,
+        "spending",
+        "spending_v1",
+        pa.table({"subject_key": keys, "day": range(20_000, 20_000 + len(keys))}),
+    )
+
+
+def test_days_asked_for_stay_with_somebody_some_of_whose_records_go(
+    home: Home, agrees: Callable[..., str], tmp_path: Path
+) -> None:
+    """They are sealed under the new key as well, or a training set would find other rows the next time."""
+    short = agrees("甲", data_life=timedelta(days=30))
+    load(home, tmp_path, [transaction("甲", i, occurred_at=day(25 - i)) for i in range(20)])
+    publish(home)
+    _asks(home, short)
+    sweep(home_in(home, 14.5), clock=clock_in(14.5))
+    assert home.data_keys.find("spending", [short])[short].version == 2
+    assert asked_days(home, "spending", "spending_v1")["day"].to_pylist() == [20_000]
+
+
+def test_days_asked_for_go_with_the_erased(home: Home, agrees: Callable[..., str], tmp_path: Path) -> None:
+    """They were shut by the erasure; the sweep removes the bytes, and the pseudonym with them."""
+    gone, stays = agrees("甲"), agrees("乙")
+    load(home, tmp_path, [transaction("甲", 1), transaction("乙", 2)])
+    publish(home)
+    _asks(home, gone, stays)
+    erase(home, [Wanted(gone)])
+    assert count_asked(home, "spending_v1") == 2
+    sweep(home)
+    assert count_asked(home, "spending_v1") == 1
+    (kept,) = home.path("tables", "spending_v1").glob("asked-*.parquet")
+    assert gone.encode() not in kept.read_bytes()
+    assert len(asked_days(home, "spending", "spending_v1")) == 1
