@@ -23,7 +23,7 @@ from consent.clock import format_instant, parse_instant
 from consent.errors import EvidenceError
 from consent.home import Home
 from ingestion.manifest import read_manifest, write_manifest
-from ingestion.records import RecordFile, RecordWriter, open_record_file, read_records
+from ingestion.records import MEMORY_BYTES, RecordFile, RecordWriter, open_record_file, read_records
 
 Store = Literal["vault", "quarantine"]
 STORES: tuple[Store, ...] = ("vault", "quarantine")
@@ -110,7 +110,8 @@ def stage_store(home: Home, store: Store, source: str, batch_id: str, rows: pa.T
     Returns:
         What the manifest says of the store; None where there are no rows.
     """
-    with open_store_writer(home, store, source, batch_id) as writer:
+    held = max(MEMORY_BYTES, rows.nbytes)  # the rows are in memory: to put them aside would only take time
+    with open_store_writer(home, store, source, batch_id, memory_bytes=held) as writer:
         writer.write(rows)
         return writer.finish()
 
