@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from consent.clock import format_instant
+from consent.files import exclusive
 from consent.rotation import rotate_epoch
 from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home
 from console.show import progress_bar, say, say_json, say_table
@@ -43,7 +44,9 @@ def rotate(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
     Example: assent keys rotate
     """
     opened = open_home(home)
-    with progress_bar(quiet=json) as advance:
+    # Not beside an erasure: it leaves keys out of a new epoch, and this one would have them all.
+    lock = exclusive(opened.path("job.lock"), "an ingestion, publish or erasure job")
+    with lock, progress_bar(quiet=json) as advance:
         done = rotate_epoch(opened, on_progress=lambda n, of: advance("sealing data keys", n, of))
     if json:
         say_json(

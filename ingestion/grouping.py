@@ -8,7 +8,7 @@ moment on, and ends with the process.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +22,13 @@ import pyarrow.compute as pc
 from consent.sealing import bind, new_key, seal, unseal
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Positions = np.ndarray[Any, np.dtype[np.uint32]]
+_HALF = np.uint64(32)
+#: Rows in batches of about so many, or more, are taken from where they are.
+_ROWS_IN_BATCH = 65_536
 #: By the first two hex digits of the subject key.
 _PARTS = 256
+_PARTS_AT_A_TIME = 16
 _KEY = pa.binary(32)
 #: A column of text must stay below 2 GiB.
 _MOST_BYTES = 1024 * 1024 * 1024
@@ -36,43 +41,68 @@ class Grouped:
     Attributes:
         subjects: in order.
         ends: how many rows there are up to each subject, with a 0 before.
-        order: positions in `payload`, subject by subject.
-        payload: the other columns, in one chunk, in the order they came.
+        order: positions among the rows, subject by subject.
+        payload: the other columns, in the order they came.
     """
 
     subjects: pa.Array
     ends: Ints
-    order: Ints
-    payload: pa.Table
+    order: Positions
+    payload: list[pa.RecordBatch]
 
     def rows(self, lo: int, hi: int) -> tuple[list[str], list[int], pa.Table]:
         """Some subjects, how many rows each has, and these rows, subject by subject."""
-        order = self.order[self.ends[lo] : self.ends[hi]]
         return (
             self.subjects[lo:hi].to_pylist(),
             np.diff(self.ends[lo : hi + 1]).tolist(),
-            self.payload.take(pa.array(order)),
+            _gather(self.payload, self.order[self.ends[lo] : self.ends[hi]]),
         )
 
 
 def group(rows: pa.Table) -> Grouped:
     """Rows with a ``subject_key``, by subject."""
-    codes = _as_bytes(rows["subject_key"]).combine_chunks().dictionary_encode()
-    subjects = codes.dictionary.cast(pa.binary()).cast(pa.string())
+    codes = _as_bytes(rows["subject_key"]).dictionary_encode().unify_dictionaries()
+    subjects = codes.chunk(0).dictionary.cast(pa.binary()).cast(pa.string())
     sorted_codes = pc.sort_indices(subjects)
     rank = np.empty(len(subjects), np.uint64)
     rank[sorted_codes.to_numpy()] = np.arange(len(subjects), dtype=np.uint64)
-    position = rank[codes.indices.to_numpy()]
-    counts = np.bincount(position.astype(np.int64), minlength=len(subjects))
-    # Position and row in one number: sorting these is much faster than sorting positions with their rows.
-    packed = (position << np.uint64(32)) | np.arange(len(position), dtype=np.uint64)
+    # Rank and row in one number: sorting these is much faster than sorting ranks with their rows.
+    packed = rank[np.concatenate([chunk.indices.to_numpy() for chunk in codes.chunks])]
+    packed <<= _HALF
+    packed |= np.arange(len(packed), dtype=np.uint64)
     packed.sort()
     return Grouped(
         subjects.take(sorted_codes),
-        np.concatenate([[0], np.cumsum(counts)]),
-        (packed & np.uint64(0xFFFFFFFF)).astype(np.int64),
-        rows.drop_columns(["subject_key"]).combine_chunks(),
+        np.searchsorted(packed, np.arange(len(subjects) + 1, dtype=np.uint64) << _HALF),
+        packed.astype(np.uint32),
+        _batches(rows.drop_columns(["subject_key"])),
     )
+
+
+def _batches(rows: pa.Table) -> list[pa.RecordBatch]:
+    """The rows in a few large batches; copied only where they are in many small ones."""
+    batches = rows.to_batches()
+    few = len(batches) <= 1 + rows.num_rows // _ROWS_IN_BATCH
+    return batches if few else rows.combine_chunks().to_batches()
+
+
+def _gather(batches: Sequence[pa.RecordBatch], positions: Positions) -> pa.Table:
+    """The rows at these positions, in this order. Arrow itself would first copy all batches into one."""
+    if len(batches) == 1:
+        return pa.Table.from_batches([batches[0].take(pa.array(positions))])
+    packed = positions.astype(np.uint64) << _HALF
+    packed |= np.arange(len(positions), dtype=np.uint64)
+    packed.sort()
+    ascending, begins = (packed >> _HALF).astype(np.int64), np.cumsum([0, *map(len, batches)])
+    bounds = np.searchsorted(ascending, begins).tolist()
+    found = [
+        batch.take(pa.array(ascending[lo:hi] - begin))
+        for batch, begin, (lo, hi) in zip(batches, begins.tolist(), pairwise(bounds), strict=False)
+        if hi > lo
+    ]
+    back = np.empty(len(positions), np.uint32)
+    back[packed.astype(np.uint32)] = np.arange(len(positions), dtype=np.uint32)
+    return pa.Table.from_batches(found).combine_chunks().take(pa.array(back))
 
 
 def _as_bytes(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -147,13 +177,18 @@ class _Aside:
 
     def put(self, rows: pa.Table) -> None:
         """Divide the rows by the first byte of their subject key, and append each part's."""
-        rows = rows.combine_chunks()
-        part = _first_byte(rows["subject_key"].combine_chunks())
-        order = np.argsort(part, kind="stable")
-        ends = np.cumsum(np.bincount(part, minlength=_PARTS))
-        for number, (lo, hi) in enumerate(pairwise([0, *ends.tolist()])):
-            if hi > lo:
-                self._append(number, rows.take(pa.array(order[lo:hi])))
+        part = np.concatenate([_first_byte(chunk) for chunk in rows["subject_key"].chunks])
+        order = np.argsort(part, kind="stable").astype(np.uint32)
+        ends = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=_PARTS))])
+        batches = _batches(rows)
+        for first in range(0, _PARTS, _PARTS_AT_A_TIME):
+            bounds = ends[first : first + _PARTS_AT_A_TIME + 1]
+            if bounds[0] == bounds[-1]:
+                continue
+            some = _gather(batches, order[bounds[0] : bounds[-1]])
+            for number, (lo, hi) in enumerate(pairwise((bounds - bounds[0]).tolist()), start=first):
+                if hi > lo:
+                    self._append(number, some.slice(lo, hi - lo))
 
     def _append(self, part: int, rows: pa.Table) -> None:
         sink = pa.BufferOutputStream()

@@ -41,6 +41,8 @@ _ROW_GROUP = 256
 #: Row groups read at a time, and rows: fewer groups where people have many rows.
 _GROUPS_AT_A_TIME = 32
 _ROWS_AT_A_TIME = 1_000_000
+#: Rows taken together for sealing, of whole row groups, as far as there are so few.
+_ROWS_TAKEN = 200_000
 #: Rows the writer holds before it puts them aside.
 MEMORY_BYTES = 256 * 1024 * 1024
 _KEY_BYTES, _HASH_BYTES, _TAG_BYTES = 16, 32, 16
@@ -170,9 +172,11 @@ class RecordWriter:
         )
 
     def _seal(self, part: Grouped) -> None:
-        keys = self._keys.find_or_create(self._place[1], part.subjects.to_pylist())
-        for lo in range(0, len(part.subjects), _ROW_GROUP):
-            subjects, counts, payload = part.rows(lo, min(lo + _ROW_GROUP, len(part.subjects)))
+        rows_in_group = int(part.ends[-1]) * _ROW_GROUP // len(part.subjects)
+        step = max(1, _ROWS_TAKEN // rows_in_group) * _ROW_GROUP
+        for lo in range(0, len(part.subjects), step):
+            subjects, counts, payload = part.rows(lo, min(lo + step, len(part.subjects)))
+            keys = self._keys.find_or_create(self._place[1], subjects)
             for records in seal_records(subjects, counts, payload, keys, self._place):
                 self.write_sealed(records)
 

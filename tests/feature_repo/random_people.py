@@ -82,8 +82,9 @@ class People:
         return max(self.now, self.last_recorded)
 
     def end(self) -> None:
-        """Let go of the home."""
+        """Let go of the home, which the stores keep: a long run has very many."""
         self.home.ledger.close()
+        self.home.__dict__.clear()
 
     def newcomer(self) -> str:
         number = secrets.token_hex(8)

@@ -66,17 +66,50 @@ def test_some_subjects_can_be_taken() -> None:
     st.lists(st.integers(0, 150), max_size=6),
     st.sampled_from([1, 2_000, 20_000, 10**9]),
     st.booleans(),
+    st.sampled_from([5, 30, 10**6]),
 )
 @settings(max_examples=40, deadline=None)
-def test_rows_may_come_in_any_chunks(cuts: list[int], memory_bytes: int, chunked: bool) -> None:
+def test_rows_may_come_in_any_chunks(
+    cuts: list[int], memory_bytes: int, chunked: bool, rows_in_batch: int
+) -> None:
     """Law: however the rows are cut up, and however few are held, the same rows come back by subject."""
     rows = ROWS.slice(0, 150)
     bounds = [0, *sorted(cuts), 150]
     pieces = [rows.slice(a, b - a) for a, b in pairwise(bounds)]
     grouping = Grouping(Path("/tmp/never-made"), memory_bytes)
-    for piece in [pa.concat_tables(pieces)] if chunked else pieces:
-        grouping.add(piece)
-    assert gathered(list(grouping.parts())).equals(by_subject(rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingestion.grouping._ROWS_IN_BATCH", rows_in_batch)  # below it rows are copied together
+        for piece in [pa.concat_tables(pieces)] if chunked else pieces:
+            grouping.add(piece)
+        assert gathered(list(grouping.parts())).equals(by_subject(rows))
+    grouping.close()
+
+
+@pytest.mark.parametrize("memory_bytes", [20_000, 10**9])
+def test_one_subject_may_have_all_rows(tmp_path: Path, memory_bytes: int) -> None:
+    """In many large batches, of which most parts have nothing."""
+    rows = ROWS.set_column(ROWS.num_columns - 1, "subject_key", pa.array(["ab" * 16] * ROWS.num_rows))
+    chunked = pa.concat_tables([rows.slice(i, 500) for i in range(0, 3_000, 500)])
+    grouping = Grouping(tmp_path / "file", memory_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ingestion.grouping._ROWS_IN_BATCH", 10)
+        grouping.add(chunked)
+        assert gathered(list(grouping.parts())).equals(by_subject(rows))
+    grouping.close()
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 10**9])
+def test_rows_of_nothing_but_their_subject_are_counted(tmp_path: Path, memory_bytes: int) -> None:
+    """A file with no other column still says whom it was about."""
+    grouping = Grouping(tmp_path / "file", memory_bytes)
+    for _ in range(2):
+        grouping.add(pa.table({"subject_key": people(3)}))
+    counted = [
+        (s, n)
+        for part in grouping.parts()
+        for s, n in zip(*part.rows(0, len(part.subjects))[:2], strict=True)
+    ]
+    assert counted == [(subject, 2) for subject in sorted(people(3))]
     grouping.close()
 
 

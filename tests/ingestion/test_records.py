@@ -85,6 +85,13 @@ def test_few_and_many_subjects_survive(rows: int, subjects: int, shared: DataKey
     assert read_file(shared, tmp_path / "f.parquet", about).equals(by_subject(table))
 
 
+def test_rows_of_nothing_but_their_subject_survive(shared: DataKeys, tmp_path: Path) -> None:
+    """How many there are is all there is to know."""
+    rows = ROWS.select(["subject_key"])
+    about = write_file(shared, tmp_path / "f.parquet", rows)
+    assert read_file(shared, tmp_path / "f.parquet", about).equals(by_subject(rows))
+
+
 def test_no_rows_make_no_file(shared: DataKeys, tmp_path: Path) -> None:
     """Neither without a table nor with an empty one, of whatever columns."""
     for tables in ([], [ROWS.slice(0, 0)], [pa.table({}), pa.table({"x": pa.array([], pa.null())})]):

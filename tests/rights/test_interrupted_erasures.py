@@ -20,11 +20,13 @@ from consent.clock import format_instant, now_utc
 from consent.epochs import Epochs
 from consent.errors import EvidenceError, Unavailable
 from consent.evidence.certificate import verify_certificate
+from consent.files import exclusive
 from consent.home import CONFIG_FILE, Home
 from consent.ledger import new_event_id
 from consent.nouns import ANY, Event, Kind
 from consent.rotation import rotate_epoch
 from consent.sealing import new_key, seal, unseal
+from console.cli import run
 from feature_repo.stores import setup
 from feature_repo.stores.cells import Cells
 from rights.erase import Outcome, Wanted, due, erase
@@ -275,6 +277,16 @@ def test_a_rotation_in_between_does_not_bring_the_key_back_from_a_backup(case: C
     erase(case.home, [])
     assert everything_that_opens(case.restored(kept), case.a) == []
     assert len(case.home.epochs.numbers()) == 1
+
+
+def test_nobody_rotates_keys_beside_an_erasure(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both would seal under the same new epoch, the one with the keys that the other leaves out."""
+    with exclusive(case.home.path("job.lock"), "a test"):
+        assert run(["keys", "rotate", "--home", str(case.home.root)]) == 4
+    assert "Wait for it to end" in capsys.readouterr().err
+    assert case.home.epochs.numbers() == [1]
+    assert run(["keys", "rotate", "--home", str(case.home.root)]) == 0
+    assert case.home.epochs.numbers() == [2]
 
 
 def test_a_feature_file_that_was_written_anew_stays_shut_in_a_backup_with_todays_key_table(
