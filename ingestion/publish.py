@@ -27,8 +27,8 @@ from consent.timeline import fetch_arrow, private_duckdb
 from ingestion.asked import ASKED, asked_days, keep_asked_days
 from ingestion.source import INSTANT, Source
 from ingestion.sources import SOURCES
+from ingestion.table_files import KEY_COLUMNS
 from ingestion.tables import (
-    KEY_COLUMNS,
     Version,
     definition_hash,
     discard_unnamed,

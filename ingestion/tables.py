@@ -1,7 +1,7 @@
 """Published feature tables: immutable encrypted Parquet files and one signed manifest per data version.
 
 A table is one definition version (``spending_v1``); each publish adds a data version, atomically. Its files, each
-with the rows of some people, are encrypted with Parquet Modular Encryption, each under a random key of its own in the
+with the rows of some people, are encrypted (`ingestion.table_files`), each under a random key of its own in the
 key table. So they cannot be declared as a plain file source, swapped, or read in a stolen copy of the home; and when
 a person's rows are taken out, only the files that hold them are written anew; the old ones stay shut in every copy.
 """
@@ -10,53 +10,35 @@ from __future__ import annotations
 
 import difflib
 import json
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import pyarrow.parquet.encryption as pe
 
 from consent.clock import format_instant, parse_instant
-from consent.errors import ConfigError, Conflict, EvidenceError, Gap, Unavailable
-from consent.files import file_hash, move_into_place, partial_path
+from consent.errors import Conflict, EvidenceError, Gap
 from consent.home import Home
-from consent.sealing import bind, digest, seal, unseal
+from consent.sealing import digest
 from ingestion.manifest import read_manifest, write_manifest
-from ingestion.source import INSTANT
+from ingestion.table_files import (
+    KEY_COLUMNS,
+    TableFile,
+    key_use,
+    out_of_order,
+    require_columns,
+    scan_file,
+    schema_of,
+    write_file,
+)
 
 _USE = "feature-tables"
 #: People whose rows share a file.
 _SUBJECTS_PER_FILE = 50_000
-KEY_COLUMNS = (pa.field("subject_key", pa.string()), pa.field("event_timestamp", INSTANT))
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """Some people's rows of one data version.
-
-    Attributes:
-        key_id: names its key in the key table, 32 hex digits.
-        first, last: the subject keys between which its people are.
-    """
-
-    file: str
-    sha256: str
-    size: int
-    key_id: str
-    rows: int
-    subjects: int
-    first: str
-    last: str
-
-    def may_hold(self, subjects: Sequence[str] | None) -> bool:
-        """Whether one of these people could be in it."""
-        return subjects is None or any(self.first <= subject <= self.last for subject in subjects)
 
 
 @dataclass(frozen=True)
@@ -113,6 +95,32 @@ def read_current(home: Home, table: str) -> Version:
     return versions[-1]
 
 
+def scan_table(
+    home: Home,
+    version: Version,
+    *,
+    columns: Sequence[str] | None = None,
+    subjects: pa.StringArray | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of one data version piece by piece, in order. **Not gated**, as `read_table`.
+
+    Args:
+        columns: feature columns wanted; the key columns always come along.
+        subjects: pieces without any of these people, who come in order, are left out.
+
+    Returns:
+        Tables of at most 65,536 rows: subject_key as a dictionary, event_timestamp, then the features; sorted by
+        the first two, which are unique together.
+
+    Raises:
+        EvidenceError: a file is not the one the manifest names.
+        ConfigError: a column wanted is not there.
+    """
+    for file in version.files:
+        if file.may_hold(subjects):
+            yield from scan_file(home, version.table, file, columns=columns, subjects=subjects)
+
+
 def read_table(
     home: Home,
     version: Version,
@@ -127,61 +135,45 @@ def read_table(
         subjects: only these subject keys.
 
     Returns:
-        subject_key, event_timestamp (unique together), then the features.
+        subject_key, event_timestamp (unique together), then the features; in order.
 
     Raises:
         EvidenceError: the file is not the one the manifest names.
         ConfigError: a column wanted is not there.
     """
-    found = [
-        _read_file(home, version.table, file, columns=columns, subjects=subjects)
-        for file in version.files
-        if file.may_hold(subjects)
-    ]
-    if found:
-        return pa.concat_tables(found)
-    return _read_nothing(home, version, columns)
+    wanted = None if subjects is None else sorted_keys(subjects)
+    pieces = scan_table(home, version, columns=columns, subjects=wanted)
+    return pa.concat_tables([empty_table(home, version, columns), *(_only(p, wanted) for p in pieces)])
 
 
-def _read_nothing(home: Home, version: Version, columns: Sequence[str] | None) -> pa.Table:
-    """No rows, in the table's schema."""
+def empty_table(home: Home, version: Version, columns: Sequence[str] | None = None) -> pa.Table:
+    """No rows, in the table's schema.
+
+    Raises:
+        ConfigError: a column wanted is not there.
+    """
     if version.files:
-        return _read_file(home, version.table, version.files[0], columns=columns, subjects=[])
-    features = read_definition(home, version.table).get("features", {})
-    names = features if columns is None else columns
-    types = {"int64": pa.int64(), "float64": pa.float64()}
-    _require_columns(version.table, names, features)
-    return pa.schema([*KEY_COLUMNS, *(pa.field(n, types[features[n]]) for n in names)]).empty_table()
+        there = schema_of(home, version.table, version.files[0])
+    else:
+        features = read_definition(home, version.table).get("features", {})
+        types = {"int64": pa.int64(), "float64": pa.float64()}
+        there = pa.schema([*KEY_COLUMNS, *(pa.field(name, types[kind]) for name, kind in features.items())])
+    if columns is None:
+        return there.empty_table()
+    require_columns(version.table, columns, there.names)
+    return there.empty_table().select([*(f.name for f in KEY_COLUMNS), *columns])
 
 
-def _read_file(
-    home: Home,
-    table: str,
-    file: TableFile,
-    *,
-    columns: Sequence[str] | None = None,
-    subjects: Sequence[str] | None = None,
-) -> pa.Table:
-    path = home.path("tables", table, file.file)
-    if not path.exists():
-        raise Unavailable(f"a file of {table} is missing", remedy="Try again; if it stays so, restore it.")
-    if file_hash(path) != file.sha256:
-        raise EvidenceError(f"a file of {table} was changed", remedy="Restore it, or publish again.")
-    wanted = None if columns is None else [f.name for f in KEY_COLUMNS] + list(columns)
-    filters = None if subjects is None else pc.field("subject_key").isin(pa.array(subjects, pa.string()))
-    properties = _factory(home, table, file).file_decryption_properties(
-        pe.KmsConnectionConfig(), pe.DecryptionConfiguration(cache_lifetime=timedelta(0))
-    )
-    _require_columns(table, wanted or (), pq.read_schema(path, decryption_properties=properties).names)
-    return pq.read_table(path, columns=wanted, filters=filters, decryption_properties=properties)
+def sorted_keys(subjects: Iterable[str]) -> pa.StringArray:
+    """Each of these subject keys once, in order."""
+    return pa.array(sorted(set(subjects)), pa.string())
 
 
-def _require_columns(table: str, wanted: Iterable[str], there: Iterable[str]) -> None:
-    missing = set(wanted) - set(there)
-    if missing:
-        raise ConfigError(
-            f"{table} has no column {', '.join(sorted(missing))}", remedy="Ask for published features."
-        )
+def _only(piece: pa.Table, subjects: pa.StringArray | None) -> pa.Table:
+    """The rows of these people, their keys as plain strings."""
+    keys = piece["subject_key"].cast(pa.string())
+    piece = piece.set_column(0, KEY_COLUMNS[0], keys)
+    return piece if subjects is None else piece.filter(pc.is_in(keys, value_set=subjects))
 
 
 def publish_table(
@@ -203,11 +195,14 @@ def publish_table(
 
     Raises:
         Conflict: the table was published with another definition; the message shows the difference.
+        EvidenceError: the rows are not in that order; readers count on it.
     """
     require_same_definition(home, table, definition, now=now)
     versions = read_versions(home, table)
     number = len(versions) + 1
-    files = tuple(_write_file(home, table, number, rows) for rows in _by_file(parts))
+    files = tuple(write_file(home, table, number, rows) for rows in _by_file(parts))
+    if any(after.first <= before.last for before, after in pairwise(files)):
+        raise out_of_order(table)
     version = Version(
         table,
         number,
@@ -230,32 +225,6 @@ def _by_file(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
         for lo in range(0, len(people), _SUBJECTS_PER_FILE):
             some = pa.array(people[lo : lo + _SUBJECTS_PER_FILE], pa.string())
             yield rows.filter(pc.is_in(rows["subject_key"], value_set=some))
-
-
-def _write_file(home: Home, table: str, number: int, rows: pa.Table) -> TableFile:
-    key_id, people = secrets.token_hex(16), rows["subject_key"].unique()
-    draft = TableFile(
-        f"v{number:08d}-{key_id[:12]}.parquet",
-        "",
-        0,
-        key_id,
-        rows.num_rows,
-        len(people),
-        people[0].as_py(),
-        people[-1].as_py(),
-    )
-    home.data_keys.find_or_create(_key_use(table), [key_id])
-    properties = _factory(home, table, draft).file_encryption_properties(
-        pe.KmsConnectionConfig(),
-        pe.EncryptionConfiguration(
-            footer_key=draft.file, uniform_encryption=True, double_wrapping=False, data_key_length_bits=256
-        ),
-    )
-    path = home.path("tables", table, draft.file)
-    partial = partial_path(path)
-    pq.write_table(rows, partial, compression="zstd", encryption_properties=properties, row_group_size=65_536)
-    move_into_place(partial, path)
-    return replace(draft, sha256=file_hash(path), size=path.stat().st_size)
 
 
 def _commit(home: Home, version: Version) -> None:
@@ -292,20 +261,18 @@ def remove_rows(
     """
     kept: list[TableFile] = []
     old: list[Path] = []
+    wanted = None if among is None else sorted_keys(among)
     for file in version.files:
-        rows = (
-            _read_file(home, version.table, file, columns=[], subjects=among)
-            if file.may_hold(among)
-            else None
-        )
+        alone = replace(version, files=(file,))
+        rows = read_table(home, alone, columns=[], subjects=among) if file.may_hold(wanted) else None
         if rows is None or not pc.any(gone(rows), min_count=0).as_py():
             kept.append(file)
             continue
         old.append(home.path("tables", version.table, file.file))
-        whole = _read_file(home, version.table, file)
+        whole = read_table(home, alone)
         left = whole.filter(pc.invert(gone(whole)))
         if left.num_rows:
-            kept.append(_write_file(home, version.table, version.number, left))
+            kept.append(write_file(home, version.table, version.number, left))
     rows = sum(f.rows for f in kept)
     if old:
         subjects = sum(f.subjects for f in kept)
@@ -320,7 +287,7 @@ def remove_rows(
 def stale_keys(home: Home, table: str) -> dict[str, list[str]]:
     """Keys of files that no version names any more, by use, for `DataKeys.rotate`."""
     named = {file.key_id for version in read_versions(home, table) for file in version.files}
-    use = _key_use(table)
+    use = key_use(table)
     return {use: [owner for owner in home.data_keys.owners(use) if owner not in named]}
 
 
@@ -330,10 +297,6 @@ def discard_unnamed(home: Home, table: str) -> None:
     for path in home.path("tables", table).glob("v*.parquet"):
         if path.name not in named:
             path.unlink()
-
-
-def _key_use(table: str) -> str:
-    return f"table/{table}"
 
 
 # ------------------------------------------------------------------------------------------- definitions
@@ -381,32 +344,6 @@ def require_same_definition(home: Home, table: str, definition: dict[str, Any], 
             f"the definition of {table} is published and immutable, and has changed:\n{diff}",
             remedy="Publish the change under a new definition version.",
         )
-
-
-class _Kms(pe.KmsClient):
-    """Wraps Parquet's own key under the file's key, bound to the table and the file (the master key's name)."""
-
-    def __init__(self, key: bytes, table: str) -> None:
-        super().__init__()
-        self._key = key
-        self._table = table.encode()
-
-    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> str:
-        return seal(self._key, key_bytes, self._bound(master_key_identifier)).hex()
-
-    def unwrap_key(self, wrapped_key: str, master_key_identifier: str) -> bytes:
-        return unseal(self._key, bytes.fromhex(wrapped_key), self._bound(master_key_identifier))
-
-    def _bound(self, name: str) -> bytes:
-        return bind(b"assent-table/2", self._table, name.encode())
-
-
-def _factory(home: Home, table: str, file: TableFile) -> pe.CryptoFactory:
-    keys = home.data_keys.find(_key_use(table), [file.key_id])
-    if file.key_id not in keys:
-        raise Unavailable(f"the key of a file of {table} is gone", remedy="Restore the newer key table.")
-    key = keys[file.key_id].key
-    return pe.CryptoFactory(lambda _config: _Kms(key, table))
 
 
 def _readable(definition: dict[str, Any]) -> str:

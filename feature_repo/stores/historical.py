@@ -1,24 +1,51 @@
-"""One execution of a historical fetch: read the ledger, find each row's value, decide, mask, leave a receipt."""
+"""One execution of a historical fetch: read the ledger, find each row's value, decide, mask, leave a receipt.
+
+Entity rows are taken so many at a time as the configured memory allows. There is one receipt for all of them, and it
+is on disk before the first value is handed out. A fetch that is wanted whole holds its values back until then. One
+that is streamed goes over keys and instants first, which says who is in it and how many values there are; then over
+the values, and decides again for every batch, on what the ledger says by then. A value comes out if it was allowed
+both times: what somebody takes back while the batches are read stays out of the later ones, and what becomes allowed
+meanwhile is not in the receipt, so it stays out too. The receipt may count more than was handed out, never less.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from consent.errors import ConfigError, EvidenceError
+from consent.errors import BadInput, ConfigError, EvidenceError
 from consent.home import Home
+from consent.nouns import Reason
 from consent.timeline import Timeline
 from feature_repo.stores.config import ConsentStoreConfig
-from feature_repo.stores.entity_rows import EntityRows
+from feature_repo.stores.entity_rows import Chunk, EntityRows
 from feature_repo.stores.members import write_members
-from feature_repo.stores.point_in_time import reasons_for, rows_as_of
+from feature_repo.stores.point_in_time import (
+    Asked,
+    Booleans,
+    Found,
+    Integers,
+    positions,
+    reasons_for,
+    rows_as_of,
+)
 from feature_repo.stores.receipts import Receipt, TableUsed, ViewOutcome, write_receipt
-from feature_repo.stores.source import EVENT_TIMESTAMP, SUBJECT_KEY, require_consent_view
-from ingestion.tables import read_current, read_table
+from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
+from ingestion.tables import empty_table, read_current, scan_table
+
+#: Bytes that an entity row takes while it is worked on: by itself, for each view, and for each column; measured.
+_ROW_BYTES, _VIEW_BYTES, _COLUMN_BYTES = 250, 80, 24
+#: What reading a piece of a table and asking the ledger take, whatever the number of rows.
+_FIXED_BYTES = 72 * 2**20
+_FEWEST_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,16 +63,6 @@ class ViewPlan:
     entity: str
     columns: dict[str, str]
     ttl: timedelta | None
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """One view's features for the entity rows, and what became of them."""
-
-    features: pa.Table
-    outcome: ViewOutcome
-    used: TableUsed
-    subjects: set[str]
 
 
 def plan_view(view: Any, feature_refs: list[str], *, full: bool) -> ViewPlan:
@@ -75,7 +92,7 @@ def require_new_names(entities: EntityRows, views: list[ViewPlan]) -> None:
     Raises:
         ConfigError: it has not.
     """
-    names = [*entities.table.column_names, *(name for view in views for name in view.columns)]
+    names = [*entities.column_names, *(name for view in views for name in view.columns)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigError(
@@ -84,40 +101,212 @@ def require_new_names(entities: EntityRows, views: list[ViewPlan]) -> None:
         )
 
 
-def fetch(
-    store: ConsentStoreConfig, views: list[ViewPlan], entities: EntityRows, feature_refs: tuple[str, ...]
-) -> tuple[pa.Table, Receipt]:
+@dataclass(frozen=True)
+class Wanted:
+    """What a fetch is for.
+
+    Attributes:
+        memory_limit_mb: for the work on entity rows, see `rows_at_a_time`.
+    """
+
+    store: ConsentStoreConfig
+    views: list[ViewPlan]
+    entities: EntityRows
+    feature_refs: tuple[str, ...]
+    memory_limit_mb: int
+
+    @property
+    def rows_at_a_time(self) -> int:
+        """Entity rows that fit into the memory limit, with all that is worked out about them."""
+        columns = len(self.entities.column_names) + sum(len(view.columns) for view in self.views)
+        each = _ROW_BYTES + _VIEW_BYTES * len(self.views) + _COLUMN_BYTES * columns
+        return max(_FEWEST_ROWS, (self.memory_limit_mb * 2**20 - _FIXED_BYTES) // each)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The entity rows, so many at a time."""
+        return self.entities.chunks(self.rows_at_a_time)
+
+
+def fetch(wanted: Wanted) -> tuple[pa.Table, Receipt]:
     """The entity rows with their features, decided now, and the receipt, which is on disk by then.
 
     Raises:
         Unavailable: the ledger, a table or the receipt's place cannot be used; then there are no values.
         EvidenceError: the ledger or a table was changed.
+        BadInput: the files of the entity rows cannot be read.
     """
-    home = store.open_home()
-    timeline, checkpoint = _read_ledger(home)
-    # The clock after the ledger: a withdrawal on record is then never in the future.
-    now = home.ledger.now()
-    answers = [_answer(home, store.purpose, view, entities, timeline, now) for view in views]
-    table = entities.table
-    for answer in answers:
-        for name, column in zip(answer.features.column_names, answer.features.columns, strict=True):
-            table = table.append_column(name, column)
-    subjects = set().union(*(answer.subjects for answer in answers))
-    members_hash = write_members(home, subjects)
-    draft = Receipt(
-        receipt_id="",
-        created_at=now,
-        purpose=store.purpose,
-        features=feature_refs,
-        tables=tuple(sorted({answer.used for answer in answers}, key=lambda used: used.table)),
-        ledger_size=timeline.ledger_size,
-        checkpoint=checkpoint,
-        entity_rows=table.num_rows,
-        subjects=len(subjects),
-        members_hash=members_hash,
-        views=tuple(answer.outcome for answer in answers),
-    )
-    return table, write_receipt(home, draft)
+    execution = Execution(wanted)
+    tables = [execution.answer(chunk) for chunk in wanted.chunks()]
+    return pa.concat_tables(tables), execution.leave_receipt()
+
+
+def stream(wanted: Wanted) -> tuple[Iterator[pa.Table], Receipt]:
+    """As `fetch`, in batches, which are worked out one by one as they are taken.
+
+    Raises:
+        Unavailable, EvidenceError, BadInput: as `fetch`. A later batch also raises Unavailable if an erasure has
+            taken a file of a table out meanwhile, and BadInput if the entity rows are not those of the beginning.
+    """
+    if wanted.entities.rows <= wanted.rows_at_a_time:
+        table, receipt = fetch(wanted)
+        return iter([table]), receipt
+    execution = Execution(wanted)
+    decided = [execution.decide(chunk) for chunk in wanted.chunks()]
+    receipt = execution.leave_receipt()
+    return execution.answer_again(decided), receipt
+
+
+class Execution:
+    """One execution: the tables as they were when it began, and the counts for its receipt."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._home = wanted.store.open_home()
+        self._versions = {view.table: read_current(self._home, view.table) for view in wanted.views}
+        self._timeline, self._checkpoint = _read_ledger(self._home)
+        # The clock after the ledger: a withdrawal on record is then never in the future.
+        self._now = self._home.ledger.now()
+        self._rows = 0
+        self._outcomes = [ViewOutcome(view.name, view.source, 0, 0, {}) for view in wanted.views]
+        self._people: pa.StringArray = pa.array([], pa.string())
+
+    def answer(self, chunk: Chunk) -> pa.Table:
+        """Some entity rows with their features; counted for the receipt."""
+        seen = self._look(chunk)
+        self._count(chunk, seen)
+        return _joined(chunk, [each.features(each.given) for each in seen])
+
+    def decide(self, chunk: Chunk) -> _Decided:
+        """Which features may be given, without reading any; counted for the receipt."""
+        seen = self._look(chunk, values=False)
+        self._count(chunk, seen)
+        return _Decided(self._fingerprint(chunk), [np.packbits(each.given) for each in seen])
+
+    def answer_again(self, decided: list[_Decided]) -> Iterator[pa.Table]:
+        """The rows of the chunks that were decided, with the features that may be given now as they might then."""
+        for chunk, then in zip_longest(self._wanted.chunks(), decided):
+            if chunk is None or then is None or self._fingerprint(chunk) != then.fingerprint:
+                raise BadInput(
+                    "the entity rows have changed since the fetch began",
+                    remedy="Leave their files alone meanwhile.",
+                )
+            self._timeline, self._now = self._home.gate.timeline(), self._home.ledger.now()
+            before = then.unpacked(chunk.table.num_rows)
+            seen = self._look(chunk)
+            yield _joined(
+                chunk, [each.features(each.given & b) for each, b in zip(seen, before, strict=True)]
+            )
+
+    def leave_receipt(self) -> Receipt:
+        """Write down the people and the receipt.
+
+        Raises:
+            Unavailable: they cannot be written.
+        """
+        versions = [self._versions[table] for table in sorted(self._versions)]
+        members_hash = write_members(self._home, self._people.to_pylist())
+        draft = Receipt(
+            receipt_id="",
+            created_at=self._now,
+            purpose=self._wanted.store.purpose,
+            features=self._wanted.feature_refs,
+            tables=tuple(TableUsed(v.table, v.number, v.definition_hash) for v in versions),
+            ledger_size=self._timeline.ledger_size,
+            checkpoint=self._checkpoint,
+            entity_rows=self._rows,
+            subjects=len(self._people),
+            members_hash=members_hash,
+            views=tuple(self._outcomes),
+        )
+        return write_receipt(self._home, draft)
+
+    def _look(self, chunk: Chunk, *, values: bool = True) -> list[_Seen]:
+        """What the views hold for some entity rows, and what consent says to it."""
+        return [
+            self._look_into(view, chunk, list(dict.fromkeys(view.columns.values())) if values else [])
+            for view in self._wanted.views
+        ]
+
+    def _look_into(self, view: ViewPlan, chunk: Chunk, columns: list[str]) -> _Seen:
+        asked, version = chunk.by_person(view.entity), self._versions[view.table]
+        about = (view.source, self._wanted.store.purpose)
+        people = pa.chunked_array([asked.people])
+        at_now = self._timeline.judge(people, *about, data_at=None, as_of=self._now, derived=True)
+        willing = people.filter(pc.is_null(at_now)).combine_chunks()
+        pieces = scan_table(self._home, version, columns=columns, subjects=willing)
+        shape = empty_table(self._home, version, columns)
+        found = rows_as_of(asked, pieces, columns=shape, ttl=view.ttl)
+        reasons = reasons_for(self._timeline, *about, asked, at_now, found.value_at, now=self._now)
+        return _Seen(view, chunk.table.num_rows, asked, found, reasons)
+
+    def _count(self, chunk: Chunk, seen: list[_Seen]) -> None:
+        self._rows += chunk.table.num_rows
+        self._outcomes = [_sum(o, each.outcome) for o, each in zip(self._outcomes, seen, strict=True)]
+        self._people = pa.concat_arrays([self._people, *(each.people for each in seen)]).unique()
+
+    def _fingerprint(self, chunk: Chunk) -> bytes:
+        return chunk.fingerprint({view.entity for view in self._wanted.views})
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What was decided on a chunk: for each view whose features may be given, a bit for each row."""
+
+    fingerprint: bytes
+    given: list[Any]
+
+    def unpacked(self, rows: int) -> list[Booleans]:
+        return [np.unpackbits(bits, count=rows).astype(np.bool_) for bits in self.given]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One view's rows for a chunk.
+
+    Attributes:
+        rows: of the chunk.
+        reasons: why each of the rows asked about may not see its value; null where it may.
+    """
+
+    view: ViewPlan
+    rows: int
+    asked: Asked
+    found: Found
+    reasons: pa.Array
+
+    @cached_property
+    def given(self) -> Booleans:
+        """Which entity rows may see a value, and have one."""
+        given = np.zeros(self.rows, np.bool_)
+        allowed = pc.is_null(self.reasons).to_numpy(zero_copy_only=False)
+        given[self.asked.rows] = allowed & (self.found.places >= 0)
+        return given
+
+    def features(self, given: Booleans) -> pa.Table:
+        """The features of the entity rows, null where they are not given."""
+        places: Integers = np.full(self.rows, -1)
+        places[self.asked.rows] = self.found.places
+        rows = positions(np.where(given, places, -1))
+        return pa.table({name: self.found.table[c].take(rows) for name, c in self.view.columns.items()})
+
+    @property
+    def people(self) -> pa.StringArray:
+        """Of whom a value is given."""
+        used = np.zeros(len(self.asked.people), np.bool_)
+        used[self.asked.person[self.given[self.asked.rows]]] = True
+        return self.asked.people.filter(pa.array(used))
+
+    @property
+    def outcome(self) -> ViewOutcome:
+        """What became of the entity rows."""
+        counted = pc.value_counts(self.reasons.drop_null()).to_pylist()
+        masked = {str(entry["values"]): int(entry["counts"]) for entry in counted}
+        nobody = self.rows - len(self.asked.rows)
+        if nobody:
+            masked[Reason.UNKNOWN.value] = masked.get(Reason.UNKNOWN.value, 0) + nobody
+        given = int(self.given.sum())
+        no_data = self.rows - given - sum(masked.values())
+        return ViewOutcome(self.view.name, self.view.source, given, no_data, masked)
 
 
 def _read_ledger(home: Home) -> tuple[Timeline, str | None]:
@@ -132,38 +321,12 @@ def _read_ledger(home: Home) -> tuple[Timeline, str | None]:
     return timeline, note.decode() if note else None
 
 
-def _answer(
-    home: Home, purpose: str, view: ViewPlan, entities: EntityRows, timeline: Timeline, now: datetime
-) -> _Answer:
-    keys = entities.subject_keys[view.entity]
-    version = read_current(home, view.table)
-    rows = read_table(
-        home,
-        version,
-        columns=list(dict.fromkeys(view.columns.values())),
-        subjects=pc.unique(keys.drop_null()).to_pylist(),
-    )
-    positions = rows_as_of(keys, entities.at, rows[SUBJECT_KEY], rows[EVENT_TIMESTAMP], ttl=view.ttl)
-    value_at = rows[EVENT_TIMESTAMP].take(positions)
-    reasons = reasons_for(timeline, view.source, purpose, keys, entities.at, value_at, now=now)
-    allowed = pc.if_else(pc.is_null(reasons), positions, pa.scalar(None, pa.int64()))
-    given = pc.is_valid(allowed)
-    return _Answer(
-        features=pa.table({name: rows[column].take(allowed) for name, column in view.columns.items()}),
-        outcome=_count(view, reasons, given),
-        used=TableUsed(view.table, version.number, version.definition_hash),
-        subjects=set(keys.filter(given).to_pylist()),
-    )
+def _joined(chunk: Chunk, features: list[pa.Table]) -> pa.Table:
+    columns = [(name, table[name]) for table in (chunk.table, *features) for name in table.column_names]
+    return pa.table([column for _, column in columns], names=[name for name, _ in columns])
 
 
-def _count(view: ViewPlan, reasons: pa.ChunkedArray, given: pa.ChunkedArray) -> ViewOutcome:
-    counted = pc.value_counts(reasons.drop_null()).to_pylist()
-    masked = {str(entry["values"]): int(entry["counts"]) for entry in counted}
-    number = int(pc.sum(given, min_count=0).as_py())
-    return ViewOutcome(
-        view=view.name,
-        source=view.source,
-        given=number,
-        no_data=len(reasons) - number - sum(masked.values()),
-        masked=masked,
-    )
+def _sum(one: ViewOutcome, other: ViewOutcome) -> ViewOutcome:
+    reasons = [*one.masked, *(reason for reason in other.masked if reason not in one.masked)]
+    masked = {reason: one.masked.get(reason, 0) + other.masked.get(reason, 0) for reason in reasons}
+    return ViewOutcome(one.view, one.source, one.given + other.given, one.no_data + other.no_data, masked)

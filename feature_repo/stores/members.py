@@ -14,6 +14,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from consent.errors import EvidenceError, Unavailable
 from consent.files import write_atomically
 from consent.home import Home
@@ -22,6 +24,8 @@ from consent.home import Home
 USE = "receipts"
 _BYTES = 16
 _SUFFIX = ".members"
+#: People whose keys are in memory at a time.
+_AT_A_TIME = 50_000
 
 
 def write_members(home: Home, subject_keys: Iterable[str]) -> str:
@@ -31,9 +35,12 @@ def write_members(home: Home, subject_keys: Iterable[str]) -> str:
         SHA-256 of the list, hex; the list's name.
     """
     salt, subjects = os.urandom(_BYTES), sorted(subject_keys)
-    keys = home.data_keys.find_or_create(USE, subjects)
-    tokens = sorted(_token(keys[subject].key, salt) for subject in subjects)
-    content = salt + b"".join(tokens)
+    tokens = bytearray()
+    for low in range(0, len(subjects), _AT_A_TIME):
+        some = subjects[low : low + _AT_A_TIME]
+        keys = home.data_keys.find_or_create(USE, some)
+        tokens += b"".join([_token(keys[subject].key, salt) for subject in some])
+    content = salt + np.sort(np.frombuffer(tokens, f"S{_BYTES}")).tobytes()
     name = hashlib.sha256(content).hexdigest()
     try:
         write_atomically(_path(home, name), content)

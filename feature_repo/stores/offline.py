@@ -6,7 +6,7 @@ then: a withdrawal that came in between counts, and two executions may differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal, NoReturn
 
@@ -15,17 +15,17 @@ import pyarrow.compute as pc
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
-from pydantic import StrictStr
+from pydantic import PositiveInt, StrictStr
 
 from consent.errors import Denied, Gap
 from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
 from feature_repo.stores.entity_rows import read_entity_rows
 from feature_repo.stores.entity_sql import read_entity_query
-from feature_repo.stores.historical import fetch, plan_view, require_new_names
+from feature_repo.stores.historical import Wanted, fetch, plan_view, require_new_names, stream
 from feature_repo.stores.point_in_time import latest_rows
 from feature_repo.stores.receipts import Receipt
 from feature_repo.stores.source import EVENT_TIMESTAMP, SUBJECT_KEY, require_consent_source
-from ingestion.tables import read_current, read_table
+from ingestion.tables import empty_table, read_current, scan_table
 
 
 class ConsentOfflineStoreConfig(ConsentStoreConfig):
@@ -34,12 +34,15 @@ class ConsentOfflineStoreConfig(ConsentStoreConfig):
     Attributes:
         entity_files: absolute path of a directory of Parquet files, which entity rows given as SQL may read; without
             it SQL is refused.
+        memory_limit_mb: memory for the work of one fetch, beside the program, the ledger, the entity rows that the
+            caller holds, and what was handed out. Nothing goes to disk instead; more rows take more turns.
     """
 
     type: Literal["feature_repo.stores.offline.ConsentOfflineStore"] = (
         "feature_repo.stores.offline.ConsentOfflineStore"
     )
     entity_files: StrictStr | None = None
+    memory_limit_mb: PositiveInt = 1024
 
 
 class ConsentRetrievalJob(RetrievalJob):
@@ -53,11 +56,13 @@ class ConsentRetrievalJob(RetrievalJob):
         self,
         execute: Callable[[], tuple[pa.Table, Receipt | None]],
         *,
+        stream: Callable[[], tuple[Iterator[pa.Table], Receipt | None]] | None = None,
         on_demand_feature_views: list[Any] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._execute = execute
+        self._stream = stream
         self._on_demand_feature_views = on_demand_feature_views or []
         self._full_feature_names = full_feature_names
         self._metadata = metadata
@@ -67,6 +72,27 @@ class ConsentRetrievalJob(RetrievalJob):
         self.receipt = None
         table, self.receipt = self._execute()
         return table
+
+    def to_arrow_batches(self) -> Iterator[pa.Table]:
+        """The result in batches, so that it may be larger than memory; named as where Feast has it, for Snowflake.
+
+        The receipt is written by this call, before the first batch. `feature_repo.stores.historical` says what a
+        withdrawal means that comes while the batches are taken.
+        """
+        self.receipt = None
+        if self._stream is None:
+            return iter([self.to_arrow()])
+        batches, self.receipt = self._stream()
+        return map(self._with_on_demand_features, batches)
+
+    def _with_on_demand_features(self, batch: pa.Table) -> pa.Table:
+        """As `to_arrow` does it, for one batch."""
+        return ConsentRetrievalJob(
+            lambda: (batch, None),
+            on_demand_feature_views=self._on_demand_feature_views,
+            full_feature_names=self._full_feature_names,
+            metadata=self._metadata,
+        ).to_arrow()
 
     @property
     def full_feature_names(self) -> bool:
@@ -139,17 +165,22 @@ class ConsentOfflineStore(OfflineStore):
         views = [plan_view(view, feature_refs, full=full_feature_names) for view in feature_views]
         if isinstance(entity_df, str):
             entity_df = read_entity_query(entity_df, store.entity_files, store)
-        entities = read_entity_rows(entity_df, {view.entity for view in views})
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        requested = {name for view in on_demand for name in view.get_request_data_schema()}
+        entities = read_entity_rows(entity_df, {view.entity for view in views} | requested)
         require_new_names(entities, views)
+        wanted = Wanted(store, views, entities, tuple(feature_refs), store.memory_limit_mb)
+        first, last = entities.between
         return ConsentRetrievalJob(
-            lambda: fetch(store, views, entities, tuple(feature_refs)),
-            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            lambda: fetch(wanted),
+            stream=lambda: stream(wanted),
+            on_demand_feature_views=on_demand,
             full_feature_names=full_feature_names,
             metadata=RetrievalMetadata(
                 features=feature_refs,
-                keys=[name for name in entities.table.column_names if name != entities.timestamp_column],
-                min_event_timestamp=pc.min(entities.at).as_py(),
-                max_event_timestamp=pc.max(entities.at).as_py(),
+                keys=[name for name in entities.column_names if name != entities.timestamp_column],
+                min_event_timestamp=first,
+                max_event_timestamp=last,
             ),
         )
 
@@ -250,21 +281,20 @@ def _pull(
 
     def execute() -> tuple[pa.Table, None]:
         home = store.open_home()
+        version = read_current(home, source.table)
         wanted = [name for name in columns if name not in (SUBJECT_KEY, EVENT_TIMESTAMP)]
-        rows = read_table(home, read_current(home, source.table), columns=wanted)
-        rows = _between(rows, *between)
-        if latest:
-            rows = rows.take(latest_rows(rows[SUBJECT_KEY], rows[EVENT_TIMESTAMP]))
-        timeline = home.gate.timeline()
-        reasons = timeline.judge(
-            rows[SUBJECT_KEY],
-            source.source,
-            store.purpose,
-            data_at=rows[EVENT_TIMESTAMP],
-            as_of=home.ledger.now(),
-            derived=True,
-        )
-        return rows.filter(pc.is_null(reasons)).select(columns), None
+        timeline, now = home.gate.timeline(), home.ledger.now()
+        about = (source.source, store.purpose)
+        willing = timeline.usable_of(*about, as_of=now)[SUBJECT_KEY].unique().sort()
+        kept = [empty_table(home, version, wanted)]
+        for piece in scan_table(home, version, columns=wanted, subjects=willing):
+            rows = _between(piece, *between)
+            rows = latest_rows(rows) if latest else rows
+            keys = rows[SUBJECT_KEY].cast(pa.string())
+            reasons = timeline.judge(keys, *about, data_at=rows[EVENT_TIMESTAMP], as_of=now, derived=True)
+            kept.append(rows.set_column(0, SUBJECT_KEY, keys).filter(pc.is_null(reasons)))
+        table = pa.concat_tables(kept)
+        return (latest_rows(table) if latest else table).select(columns), None
 
     return ConsentRetrievalJob(execute)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -27,18 +28,35 @@ A, B, C = "CANARY-客户-1", "CANARY-客户-2", "CANARY-客户-3"
 QUESTION = ("--source", "spending", "--purpose", "credit_scoring")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which three people agreed to spending, without Feast."""
+    place = tmp_path_factory.mktemp("rights")
+    root = str(Home.create(place / "home").root)
+    assert [
+        run(["consent", "record", number, *QUESTION, *TERMS, "--home", root]) for number in (A, B, C)
+    ] == [0] * 3
+    return place
+
+
 @pytest.fixture
-def call(empty_home: Home, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run a command on a home in which three people agreed to spending: (exit code, stdout, stderr)."""
+def home(made: Path, tmp_path: Path) -> Home:
+    """A copy of it."""
+    for name in ("home", "home.keys"):
+        shutil.copytree(made / name, tmp_path / name)
+    return Home.open(tmp_path / "home")
+
+
+@pytest.fixture
+def call(home: Home, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run a command on the home: (exit code, stdout, stderr)."""
 
     def one(*arguments: str | Path) -> tuple[int, str, str]:
-        code = run([*map(str, arguments), "--home", str(empty_home.root)])
+        code = run([*map(str, arguments), "--home", str(home.root)])
         captured = capsys.readouterr()
         assert "CANARY" not in captured.out + captured.err, "a customer number is on screen"
         return code, captured.out, captured.err
 
-    for number in (A, B, C):
-        assert one("consent", "record", number, *QUESTION, *TERMS)[0] == 0
     return one
 
 
@@ -83,17 +101,17 @@ def test_the_json_of_an_erasure(call: Call) -> None:
     assert len(document["erasures"]) == 2
 
 
-def test_erasing_somebody_again_is_denied_and_changes_nothing(call: Call, empty_home: Home) -> None:
+def test_erasing_somebody_again_is_denied_and_changes_nothing(call: Call, home: Home) -> None:
     """3 with the name of the certificate that tells of it."""
     (outcome,) = json.loads(call("erase", A, "--json")[1])["erasures"]
-    size = empty_home.ledger.size()
+    size = home.ledger.size()
     code, out, err = call("erase", A, "--json")
     assert (code, out) == (3, "")
     assert error(err)["code"] == "ERASED"
     assert outcome["erasure_id"] in error(err)["remedy"]
     assert call("erase", B, A)[0] == 3
     assert erased(call, B) == [False]
-    assert empty_home.ledger.size() == size
+    assert home.ledger.size() == size
 
 
 def test_one_source_can_be_erased_again_and_again(call: Call) -> None:
@@ -107,14 +125,14 @@ def test_one_source_can_be_erased_again_and_again(call: Call) -> None:
     assert "ERASED" in call("consent", "decide", A, *QUESTION)[2]
 
 
-def test_consent_records_are_kept_or_blanked(call: Call, empty_home: Home) -> None:
+def test_consent_records_are_kept_or_blanked(call: Call, home: Home) -> None:
     """As evidence under the pseudonym, unless `--blank-records` says otherwise."""
-    (key,), (other,) = (empty_home.directory.find([n]) for n in (A, B))
+    (key,), (other,) = (home.directory.find([n]) for n in (A, B))
     assert key
     assert other
     assert call("erase", A, "--blank-records")[0] == 0
     assert call("erase", B)[0] == 0
-    kinds = [{r.event.kind for r in empty_home.ledger.history(k)} for k in (key, other)]
+    kinds = [{r.event.kind for r in home.ledger.history(k)} for k in (key, other)]
     assert kinds == [{Kind.ERASED}, {Kind.GIVEN, Kind.ERASURE_REQUESTED, Kind.ERASED}]
     assert call("log", "audit")[0] == 0
 
@@ -148,15 +166,15 @@ def test_a_hold_is_told_in_text_as_well(call: Call) -> None:
     assert "hold release" in first[2]
 
 
-def test_one_unknown_number_and_nobody_is_erased(call: Call, empty_home: Home) -> None:
+def test_one_unknown_number_and_nobody_is_erased(call: Call, home: Home) -> None:
     """6 with how many of how many; no request is recorded either."""
-    size = empty_home.ledger.size()
+    size = home.ledger.size()
     code, out, err = call("erase", A, "CANARY-nobody", B, "CANARY-\udcff", "--json")
     assert (code, out) == (6, "")
     assert error(err)["code"] == "UNKNOWN_SUBJECT"
     assert "2 of 4 people" in error(err)["message"]
     assert erased(call, A, B) == [False, False]
-    assert empty_home.ledger.size() == size
+    assert home.ledger.size() == size
 
 
 @pytest.mark.parametrize(
@@ -171,22 +189,22 @@ def test_one_unknown_number_and_nobody_is_erased(call: Call, empty_home: Home) -
     ],
 )
 def test_what_cannot_be_erased_is_told(
-    call: Call, empty_home: Home, arguments: tuple[str, ...], code: int, told: str
+    call: Call, home: Home, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     """Stable exit codes, a remedy, and nothing is recorded."""
-    size = empty_home.ledger.size()
+    size = home.ledger.size()
     got, out, err = call("erase", *arguments)
     assert (got, out) == (code, "")
     assert told in err
     assert len(err) < 1_000
-    assert empty_home.ledger.size() == size
+    assert home.ledger.size() == size
 
 
 @pytest.mark.parametrize("command", ["erase", "sweep"])
-def test_while_another_job_is_running_nothing_is_erased(call: Call, empty_home: Home, command: str) -> None:
+def test_while_another_job_is_running_nothing_is_erased(call: Call, home: Home, command: str) -> None:
     """4, and afterwards it works."""
     arguments = (A,) if command == "erase" else ()
-    with exclusive(empty_home.path("job.lock"), "a test"):
+    with exclusive(home.path("job.lock"), "a test"):
         code, _, err = call(command, *arguments)
         assert code == 4
         assert "Wait for it to end" in err
@@ -228,18 +246,16 @@ BAD: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_cannot_be_used_erases_nobody(
-    call: Call, empty_home: Home, tmp_path: Path, name: str
-) -> None:
+def test_a_file_that_cannot_be_used_erases_nobody(call: Call, home: Home, tmp_path: Path, name: str) -> None:
     """6 and a remedy; no line of it is repeated, nothing is recorded."""
-    path, size = tmp_path / "numbers.txt", empty_home.ledger.size()
+    path, size = tmp_path / "numbers.txt", home.ledger.size()
     BAD[name](path)
     code, out, err = call("erase", "--from", path, "--json")
     assert (code, out) == (6, "")
     assert error(err)["code"] in ("BAD_INPUT", "UNKNOWN_SUBJECT")
     assert len(err) < 500
     assert erased(call, A) == [False]
-    assert empty_home.ledger.size() == size
+    assert home.ledger.size() == size
 
 
 # ------------------------------------------------------------------------------------------- run again
@@ -250,9 +266,9 @@ class Stop(BaseException):
 
 
 @pytest.mark.parametrize("at", ["deleting online values and feature rows", "recording it", "done"])
-def test_the_same_command_ends_what_was_interrupted(call: Call, empty_home: Home, at: str) -> None:
+def test_the_same_command_ends_what_was_interrupted(call: Call, home: Home, at: str) -> None:
     """Also where the person has left the directory already, and no certificate was written yet."""
-    (key,) = empty_home.directory.find([A])
+    (key,) = home.directory.find([A])
     assert key
 
     def stop(doing: str, _done: int, _of: int) -> None:
@@ -260,21 +276,21 @@ def test_the_same_command_ends_what_was_interrupted(call: Call, empty_home: Home
             raise Stop
 
     with pytest.raises(Stop):
-        run_erase(empty_home, [Wanted(key)], on_progress=stop)
+        run_erase(home, [Wanted(key)], on_progress=stop)
     expected = 3 if at == "done" else 0  # by then it is erased, and its certificate says so
     code, out, err = call("erase", A, A, "--json")
     assert code == expected, err
     if at != "done":
         (outcome,) = json.loads(out)["erasures"]
         assert outcome["subject_key"] == key
-    assert len(list(empty_home.path("certificates").iterdir())) == 1
-    assert read_journals(empty_home) == []
+    assert len(list(home.path("certificates").iterdir())) == 1
+    assert read_journals(home) == []
     assert erased(call, A) == [True]
 
 
-def test_an_interrupted_erasure_is_ended_together_with_the_next(call: Call, empty_home: Home) -> None:
+def test_an_interrupted_erasure_is_ended_together_with_the_next(call: Call, home: Home) -> None:
     """Named again beside somebody else, it is not asked for a second time."""
-    (key,) = empty_home.directory.find([A])
+    (key,) = home.directory.find([A])
     assert key
 
     def stop(doing: str, _done: int, _of: int) -> None:
@@ -282,7 +298,7 @@ def test_an_interrupted_erasure_is_ended_together_with_the_next(call: Call, empt
             raise Stop
 
     with pytest.raises(Stop):
-        run_erase(empty_home, [Wanted(key)], on_progress=stop)
+        run_erase(home, [Wanted(key)], on_progress=stop)
     document = json.loads(call("erase", B, A, "--json")[1])
     assert len(document["erasures"]) == 2
     assert erased(call, A, B) == [True, True]
@@ -346,10 +362,10 @@ def test_a_certificate_that_cannot_be_told_is_not_shown(call: Call, name: str, t
     assert told in err
 
 
-def test_a_certificate_that_was_changed_is_broken_evidence(call: Call, empty_home: Home) -> None:
+def test_a_certificate_that_was_changed_is_broken_evidence(call: Call, home: Home) -> None:
     """5, in the list too."""
     assert call("erase", A)[0] == 0
-    (path,) = empty_home.path("certificates").iterdir()
+    (path,) = home.path("certificates").iterdir()
     path.write_bytes(path.read_bytes().replace(b"ERASED", b"KEPT  ", 1))
     assert call("certificate", "show", path.stem)[0] == 5
     assert call("certificate", "list")[0] == 5
@@ -367,15 +383,15 @@ def test_help_shows_an_example(command: tuple[str, ...], capsys: pytest.CaptureF
     assert f"assent {' '.join(command)} " in capsys.readouterr().out.replace("\n", " \n")
 
 
-def test_a_person_comes_back_after_the_erasure_and_is_somebody_new(call: Call, empty_home: Home) -> None:
+def test_a_person_comes_back_after_the_erasure_and_is_somebody_new(call: Call, home: Home) -> None:
     """A new consent is a new beginning under a new pseudonym, and can be erased as well."""
-    (before,) = empty_home.directory.find([A])
+    (before,) = home.directory.find([A])
     assert call("erase", A)[0] == 0
     assert call("consent", "withdraw", A)[0] == 6
     assert call("consent", "record", A, *QUESTION, *TERMS)[0] == 0
-    (after,) = empty_home.directory.find([A])
+    (after,) = home.directory.find([A])
     assert after not in (None, before)
     assert call("consent", "decide", A, *QUESTION)[0] == 0
     assert call("erase", A)[0] == 0
-    assert empty_home.directory.tombstones([A])[A].erased_at <= now_utc()
+    assert home.directory.tombstones([A])[A].erased_at <= now_utc()
     assert call("erase", A)[0] == 3

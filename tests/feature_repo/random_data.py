@@ -181,9 +181,9 @@ class Data(People):
         usable = [r for r in self.records if self.twin.may_be_loaded(r[0], "spending", asked_at, r[1])]
         for key, at, value in rows:
             known = [r for r in usable if r[0] == key and r[1] < at]
-            assert value == max(known, key=lambda r: r[1:4])[4], (
-                "a published value rests on what may not be used"
-            )
+            newest = max(known, key=lambda r: r[1:4], default=None)
+            assert newest, "a row was published of what may not be used"
+            assert value == newest[4], "a published value rests on what may not be used"
             self.counts["published"] += 1
         self.twin.publish("spending", rows)
 

@@ -169,7 +169,7 @@ RETRIEVAL_JOB: dict[str, Decision] = {
     "on_demand_feature_views": NoValues("definitions"),
 }
 #: What ours have besides.
-OUR_JOB: dict[str, Decision] = {"receipt": NoValues("counts and versions")}
+OUR_JOB: dict[str, Decision] = {"receipt": NoValues("counts and versions"), "to_arrow_batches": EXECUTES}
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +229,9 @@ def test_every_form_of_a_result_is_a_new_execution(here: Here, monkeypatch: pyte
         "to_feast_df": lambda: job.to_feast_df().data["spend_7d"].to_pylist(),
         "to_tensor": lambda: job.to_tensor(default_value=0.0)["spend_7d"],
         "to_ray_dataset": lambda: (job.to_ray_dataset(), seen.pop()["spend_7d"].to_pylist())[1],
+        "to_arrow_batches": lambda: [c for b in job.to_arrow_batches() for c in b["spend_7d"].to_pylist()],
     }
-    assert set(forms) == set(in_words(RETRIEVAL_JOB, Gated))
+    assert set(forms) == set(in_words(RETRIEVAL_JOB | OUR_JOB, Gated))
     assert {name: take() for name, take in forms.items()} == {name: [1.5] for name in forms}
     here.lender.withdraw(key)
     assert {cell for take in forms.values() for cell in take()} == {None, 0.0}

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from feast import FeatureStore, RepoConfig
 from feast.cli.cli import cli
 from feast.data_source import PushMode
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
@@ -149,6 +150,28 @@ def test_materialising_over_http_is_gated(lender: Lender, server: Server) -> Non
     lender.publish("spending", [(late, -3, {"spend_7d": 3.5})])
     assert server.post("/materialize-incremental", body)[0] == 200
     assert server.read(late) == [3.5]
+
+
+def test_a_remote_online_store_is_gated_at_the_server(lender: Lender, server: Server, tmp_path: Path) -> None:
+    """Plain Feast on ``type: remote``, without home, purpose or key, reads, writes and materialises through it."""
+    remote = FeatureStore(
+        config=RepoConfig(
+            project="assent",
+            provider="local",
+            registry=str(lender.home.path("feast", "registry.pb")),
+            offline_store={"type": "dask"},
+            online_store={"type": "remote", "path": server.address},
+        )
+    )
+    yes, no = lender.agrees(PURPOSE), lender.agrees("model_training")
+    remote.push("spending_v1_push", rows(lender, yes, no), to=PushMode.ONLINE)
+    request = {"features": [SPEND], "entity_rows": [{"subject_key": key} for key in (yes, no)]}
+    assert remote.get_online_features(**request).to_dict()["spend_7d"] == [1.5, None]
+    lender.publish("spending", [(key, -0.5, {"spend_7d": 2.5}) for key in (yes, no)])
+    remote.materialize(lender.at(-9), lender.at(0), feature_views=["spending_v1"])
+    assert remote.get_online_features(**request).to_dict()["spend_7d"] == [2.5, None]
+    lender.withdraw(yes)
+    assert remote.get_online_features(**request).to_dict()["spend_7d"] == [None, None]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,17 @@ def test_a_version_is_gated_by_its_own_source_in_historical_fetches(versions: Ve
     assert versions.historical(NOW) == [[None, 9]]
 
 
+def test_an_old_version_is_materialised_by_its_own_source(versions: Versions) -> None:
+    """`materialize(version=...)` brings online who agreed to what that version is made of."""
+    lender = versions.lender
+    late, other = (lender.agrees(PURPOSE, sources=[source]) for source in ("spending", "employment"))
+    lender.publish("spending", [(key, -1, {"spend_7d": 2.5}) for key in (late, other)])
+    versions.store.materialize(lender.at(-2), lender.at(0), feature_views=["weekly"], version="v0")
+    rows = [{"subject_key": key} for key in (late, other)]
+    answer = versions.store.get_online_features(features=[OLD], entity_rows=rows).to_dict()
+    assert answer["spend_7d"] == [2.5, None]
+
+
 def test_a_version_that_never_was_has_no_values(versions: Versions) -> None:
     """Neither way; Feast says that there is none."""
     for read in (versions.online, versions.historical):

@@ -39,7 +39,8 @@ class Story:
     Attributes:
         module: has ``job(place)`` and ``afterwards(place)``.
         place: holds ``home`` and ``home.keys``, which are restored before each run.
-        every: at every so many steps it is killed, and at the last but one; at each where `KILLS` is set.
+        every: at every so many steps it is killed, at the first of each kind, and at the last but one; at each step
+            where `KILLS` is set.
     """
 
     module: str
@@ -129,12 +130,17 @@ def _tell(stories: Sequence[tuple[str, str, int]]) -> None:
         for part in _HOMES:
             shutil.copytree(place / part, place / "first" / part)
         steps = _tell_once(module, place, _NEVER)
-        for point in sorted({*range(1, steps + 1, every), steps - 1}):
+        for point in sorted({*range(1, len(steps) + 1, every), *_first_of_each_kind(steps), len(steps) - 1}):
             _tell_once(module, place, point)
 
 
-def _tell_once(module: Any, place: Path, point: int) -> int:
-    """Kill the job at one step; returns the number of steps it came to."""
+def _first_of_each_kind(steps: Sequence[str]) -> list[int]:
+    kinds = [step.split()[0] for step in steps]
+    return [kinds.index(kind) + 1 for kind in set(kinds)]
+
+
+def _tell_once(module: Any, place: Path, point: int) -> list[str]:
+    """Kill the job at one step; returns the steps that it comes to when it is not killed."""
     for part in _HOMES:
         shutil.rmtree(place / part)
         shutil.copytree(place / "first" / part, place / part)
@@ -149,7 +155,7 @@ def _tell_once(module: Any, place: Path, point: int) -> int:
     def job() -> None:
         on_each_step(step)
         module.job(place)
-        (place / "steps").write_bytes(str(len(last)).encode())
+        (place / "steps").write_bytes(json.dumps(last).encode())
 
     def afterwards() -> None:
         (place / "found").write_bytes(json.dumps(module.afterwards(place), default=str).encode())
@@ -159,7 +165,8 @@ def _tell_once(module: Any, place: Path, point: int) -> int:
     _in_child(afterwards)
     killed_at = (place / "step").read_text() or None
     print(json.dumps([module.__name__, killed_at, json.loads((place / "found").read_text())]), flush=True)
-    return int((place / "steps").read_text())
+    steps: list[str] = json.loads((place / "steps").read_text())
+    return steps
 
 
 def _in_child(work: Callable[[], Any]) -> None:
