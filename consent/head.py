@@ -22,9 +22,7 @@ from consent.sealing import derive_key
 #: The head, and the number of the last entry: one statement, so that both are of one moment.
 QUERY = "SELECT tree_size, recorded_at, root, seal, (SELECT max(leaf_index) FROM event) FROM head"
 _TOO_LARGE = 2**62
-_REMEDY = (
-    "Entries were added or removed behind the ledger's back. Run `assent log audit`; restore the newest copy."
-)
+_REMEDY = "Entries were added or removed behind our back. Run `assent log audit`; restore the newest copy."
 
 
 class Head(NamedTuple):
@@ -46,7 +44,8 @@ class Head(NamedTuple):
 class HeadKey:
     """Seals heads, and checks them."""
 
-    def __init__(self, signer: Signer) -> None:
+    def __init__(self, signer: Signer, what: str = "the ledger") -> None:
+        self._what = what
         self._key = derive_key(signer.private_key.private_bytes_raw(), f"ledger-head {signer.name}")
         self._checked: Head | None = None
 
@@ -62,18 +61,19 @@ class HeadKey:
             EvidenceError: it is not.
         """
         if row is None or [type(value) for value in row[:4]] != [int, int, bytes, bytes]:
-            raise EvidenceError("the head of the ledger is gone or damaged", remedy=_REMEDY)
+            raise EvidenceError(f"the head of {self._what} is gone or damaged", remedy=_REMEDY)
         head = Head(*row[:4])
         if head != self._checked:
             if not 0 <= head.tree_size < _TOO_LARGE or not hmac.compare_digest(
                 self._seal(*head[:3]), head.seal
             ):
-                raise EvidenceError("the head of the ledger does not fit its seal", remedy=_REMEDY)
+                raise EvidenceError(f"the head of {self._what} does not fit its seal", remedy=_REMEDY)
             self._checked = head
         entries = 0 if row[4] is None else row[4] + 1
         if entries != head.tree_size:
             raise EvidenceError(
-                f"the ledger's head seals {head.tree_size} entries, the last one there is number {entries - 1}",
+                f"the head of {self._what} seals {head.tree_size} entries,"
+                f" the last one there is number {entries - 1}",
                 remedy=_REMEDY,
             )
         return head

@@ -2,6 +2,7 @@
 
 =================  =============================================================================
 assent.toml        settings
+access.db          the access log: who used or looked at which data
 ledger.db          the consent ledger, unless the settings name a PostgreSQL database for it
 directory.db       customer number -> subject key
 keys.db            the subjects' data keys, sealed under the keyring's epoch key
@@ -29,11 +30,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from consent.accesses import AccessLog
 from consent.datakeys import DataKeys
 from consent.directory import Directory
 from consent.epochs import Epochs
 from consent.errors import ConfigError, Conflict, Unavailable
 from consent.evidence.handover import LogKeys
+from consent.evidence.notes import Signer
 from consent.exchange.controller import Controller, parse_controller
 from consent.files import write_atomically
 from consent.key_service import ServiceSettings, parse_key_service
@@ -247,6 +250,14 @@ class Home:
         """The subjects' data keys."""
         return DataKeys.open(self.root / "keys.db", self.epochs)
 
+    @cached_property
+    def accesses(self) -> AccessLog:
+        """Who used or looked at which data. A home of an earlier build gets one at its first use."""
+        place = _access_log(self.settings, self.root, self.keyring)
+        if place[0].exists() or place[2].exists():
+            return AccessLog.open(*place, self.data_keys)
+        return AccessLog.create(*place, self.data_keys)
+
     def path(self, *parts: str) -> Path:
         """A path under the home."""
         return self.root.joinpath(*parts)
@@ -262,6 +273,12 @@ def _database(settings: Settings, root: Path) -> Path | str:
     return settings.ledger or root / "ledger.db"
 
 
+def _access_log(settings: Settings, root: Path, keyring: Keyring) -> tuple[Path, Signer, Path]:
+    """Where the access log is, or will be, the key that signs it, and its anchor."""
+    origin = f"{settings.origin}/access"
+    return root / "access.db", keyring.derived_signer(origin), keyring.anchor(origin)
+
+
 def _furnish(place: Path, keyring: Keyring, settings: Settings) -> None:
     for name in _DIRECTORIES:
         (place / name).mkdir(mode=0o700)
@@ -270,7 +287,9 @@ def _furnish(place: Path, keyring: Keyring, settings: Settings) -> None:
     Directory.create(place / "directory.db", keyring.secret("directory")).close()
     epochs = Epochs(keyring.path, settings.origin)
     epochs.ensure(1)
-    DataKeys.create(place / "keys.db", epochs).close()
+    keys = DataKeys.create(place / "keys.db", epochs)
+    AccessLog.create(*_access_log(settings, place, keyring), keys).close()
+    keys.close()
     write_atomically(place / CONFIG_FILE, _format_settings(settings).encode())
 
 

@@ -104,6 +104,10 @@ class Keyring:
         (self._path / _NEXT_LOG_KEY).replace(self._path / _LOG_KEY)
         sync(self._path)
 
+    def derived_signer(self, origin: str) -> Signer:
+        """A signing key of a log's own, which follows from the keyring's root."""
+        return Signer(origin, Ed25519PrivateKey.from_private_bytes(self.secret(f"log {origin}")))
+
     def anchor(self, origin: str) -> Path:
         """Where the anchor of a log lies: beside the keys, out of reach of the ledger's backups."""
         return self._path / _ANCHOR.format(short_name(origin))

@@ -87,7 +87,7 @@ class TestHead:
         (finding,) = filled.audit().findings
         assert (finding.leaf_index, finding.what) == (
             3,
-            "the ledger's head seals 3 entries, the last one there is number 3",
+            "the head of the ledger seals 3 entries, the last one there is number 3",
         )
 
     @pytest.mark.parametrize("anchored", [True, False])
