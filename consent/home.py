@@ -5,6 +5,7 @@ assent.toml        settings
 access.db          the access log: who used or looked at which data
 ledger.db          the consent ledger, unless the settings name a PostgreSQL database for it
 directory.db       customer number -> subject key
+tokens.db          what programs sign in with, as keyed hashes
 keys.db            the subjects' data keys, sealed under the keyring's epoch key
 vault/             sealed history of consented records, by source
 quarantine/        sealed records that failed validation
@@ -44,6 +45,7 @@ from consent.keyring import Keyring
 from consent.ledger import Ledger
 from consent.migrate import migrate
 from consent.timeline import Gate
+from consent.tokens import Tokens
 
 FORMAT = 2
 CONFIG_FILE = "assent.toml"
@@ -257,6 +259,11 @@ class Home:
         if place[0].exists() or place[2].exists():
             return AccessLog.open(*place, self.data_keys)
         return AccessLog.create(*place, self.data_keys)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What programs sign in with; the file is made at its first use."""
+        return Tokens(self.root / "tokens.db", self.keyring.secret("tokens"))
 
     def path(self, *parts: str) -> Path:
         """A path under the home."""

@@ -23,6 +23,7 @@ from console import (
     rights_commands,
     show,
     time_commands,
+    token_commands,
 )
 from console.demo import run_demo
 
@@ -81,6 +82,7 @@ app.add_typer(rights_commands.certificate_app, name="certificate")
 app.add_typer(model_commands.app, name="model")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(log_commands.app, name="log")
+app.add_typer(token_commands.app, name="token")
 
 
 def main() -> None:
