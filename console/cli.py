@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from consent.errors import AssentError
 from console import (
     access_commands,
+    accesses_commands,
     consent_commands,
     data_commands,
     event_commands,
@@ -20,6 +21,7 @@ from console import (
     key_commands,
     log_commands,
     model_commands,
+    receipt_commands,
     rights_commands,
     show,
     time_commands,
@@ -80,6 +82,8 @@ app.command("erase")(rights_commands.erase)
 app.command("sweep")(rights_commands.sweep)
 app.add_typer(rights_commands.certificate_app, name="certificate")
 app.add_typer(model_commands.app, name="model")
+app.add_typer(receipt_commands.app, name="receipt")
+app.add_typer(accesses_commands.app, name="accesses")
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(log_commands.app, name="log")
 app.add_typer(token_commands.app, name="token")

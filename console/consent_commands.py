@@ -18,9 +18,16 @@ from consent.errors import BadInput, ConfigError, Denied
 from consent.exchange.jws import read_public_keys
 from consent.exchange.records import import_artefacts, import_records
 from consent.exchange.statements import GRANT_OF_LEDGER, record_statement, record_statements
-from consent.home import Home
 from consent.nouns import ANY, Decision, Facts, Kind, Recorded
-from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home, optional_instant
+from console.options import (
+    DEFAULT_HOME,
+    HomeOption,
+    JsonOption,
+    looked,
+    open_home,
+    optional_instant,
+    require_subject,
+)
 from console.show import progress_bar, say, say_json, say_table
 
 app = typer.Typer(help="Who agreed to what: record, import, withdraw, show, decide.", no_args_is_help=True)
@@ -218,7 +225,8 @@ def show(subject: Subject, home: HomeOption = DEFAULT_HOME, json: JsonOption = F
     Example: assent consent show C-1042
     """
     opened = open_home(home)
-    key = _require_known(opened, subject)
+    key = require_subject(opened, subject)
+    looked(opened, key, "consent show")
     history = opened.ledger.history(key)
     matrix = _matrix(opened.ledger.facts(key), opened.ledger.now())
     if json:
@@ -288,6 +296,8 @@ def decide(
     """
     opened = open_home(home)
     key = opened.directory.find([subject])[0]
+    if key is not None:
+        looked(opened, key, "consent decide")
     asked_at = optional_instant(as_of, "--as-of") or opened.ledger.now()
     decision = decide_consent(
         opened.ledger.facts(key) if key else Facts(),
@@ -314,17 +324,6 @@ def decide(
 
 def _imported(decision: Decision) -> str:
     return " (rests on an imported record)" if decision.imported else ""
-
-
-def _require_known(home: Home, subject: str) -> str:
-    key = home.directory.find([subject])[0]
-    if key is None:
-        raise BadInput(
-            "nothing is on record about this person",
-            remedy="Check the customer number.",
-            code="UNKNOWN_SUBJECT",
-        )
-    return key
 
 
 def _answer(decision: Decision) -> dict[str, Any]:

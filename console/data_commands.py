@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from consent.clock import EPOCH, format_instant, now_utc
-from consent.errors import BadInput, DataQuality
+from consent.errors import BadInput, ConfigError, DataQuality
 from consent.files import move_into_place, partial_path
 from consent.home import CONFIG_FILE, Home
 from console.options import (
@@ -250,8 +250,13 @@ def _version(version: Any) -> dict[str, Any]:
 
 def training_set(
     entities: Annotated[Path, typer.Argument(help="CSV or Parquet: customers, event_timestamp, labels.")],
-    service: Annotated[str, typer.Option("--service", help="Feature service, e.g. scorecard_training_v1.")],
     out: Annotated[Path, typer.Option("--out", help="Where to write it: .parquet or .csv.")],
+    service: Annotated[
+        str | None, typer.Option("--service", help="Feature service, e.g. scorecard_training_v1.")
+    ] = None,
+    receipt: Annotated[
+        str | None, typer.Option("--reproduce", help="Instead of a service: the receipt of an earlier one.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     subject_column: SubjectColumn = "subject_id",
     json: JsonOption = False,
@@ -261,8 +266,15 @@ def training_set(
     A value is given only where consent for the service's purpose is in force now and was in force at the row's
     instant; else it is null and the reason is counted. Every row stays.
 
-    Example: assent training-set loans.csv --service scorecard_training_v1 --out training.parquet
+    With --reproduce the values of an earlier training set are given again, from the data versions of then and for the
+    same entity rows, less what consent has taken away since; it says how many.
+
+    Examples:
+      assent training-set loans.csv --service scorecard_training_v1 --out training.parquet
+      assent training-set loans.csv --reproduce ff227a41... --out again.parquet
     """
+    if (service is None) == (receipt is None):
+        raise ConfigError("what to fetch is not said", remedy="Name either --service or --reproduce.")
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise BadInput("the training set can be .parquet or .csv", remedy="Name --out accordingly.")
     if not out.absolute().parent.is_dir():
@@ -270,6 +282,7 @@ def training_set(
     if not entities.is_file():
         raise BadInput(f"{entities.name}: there is no such file", remedy="Check the path.")
     from feature_repo.stores import setup
+    from feature_repo.stores.receipts import find_receipt, taken_away
     from ingestion.entities import read_entities
 
     opened = open_home(home)
@@ -277,13 +290,22 @@ def training_set(
         advance("reading the entities", 0, 2)
         frame = read_entities(opened, entities, subject_column=subject_column)
         advance("fetching what consent allows", 1, 2)
-        fetched, receipt = setup.training_set(opened, frame, service)
+        if service is not None:
+            before, (fetched, used) = None, setup.training_set(opened, frame, service)
+        else:
+            before = find_receipt(opened, str(receipt))
+            fetched, used = setup.reproduce(opened, frame, before)
     _write(fetched, out)
+    lost = None if before is None else taken_away(before, used)
     if json:
-        say_json({"out": str(out), "rows": len(fetched), "receipt": asdict(receipt)})
-    else:
-        say_fetched(receipt)
-        say(f"{len(fetched)} rows written to {out.name}")
+        more = {} if lost is None else {"taken_away": lost}
+        say_json({"out": str(out), "rows": len(fetched), "receipt": asdict(used), **more})
+        return
+    say_fetched(used)
+    if lost is not None:
+        told = ", ".join(f"{count} of {view}" for view, count in lost.items() if count)
+        say(f"taken away since: {told or 'nothing'}")
+    say(f"{len(fetched)} rows written to {out.name}")
 
 
 def _write(frame: Any, out: Path) -> None:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from consent.errors import BadInput, Unavailable
+from consent.errors import Unavailable
 from consent.exchange.controller import require_controller
 from consent.exchange.record_export import all_records, receipt_of
 from consent.files import move_into_place, partial_path
-from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home
+from console.options import DEFAULT_HOME, HomeOption, JsonOption, looked, open_home, require_subject
 from console.show import progress_bar, say, say_json
 
 Out = Annotated[Path | None, typer.Option("--out", help="Write it here instead of to the screen.")]
@@ -41,13 +41,8 @@ def receipt(
     """
     opened = open_home(home)
     controller = require_controller(opened.settings.controller)
-    key = opened.directory.find([subject])[0]
-    if key is None:
-        raise BadInput(
-            "nothing is on record about this person",
-            remedy="Check the customer number.",
-            code="UNKNOWN_SUBJECT",
-        )
+    key = require_subject(opened, subject)
+    looked(opened, key, "consent receipt")
     document = receipt_of(opened, controller, key, source=source, purpose=purpose, grant_id=grant)
     if out is None:
         say_json(document)

@@ -15,13 +15,7 @@ from consent.errors import BadInput
 from consent.files import write_atomically
 from consent.nouns import Decision, Facts
 from console.consent_commands import Subject
-from console.options import (
-    DEFAULT_HOME,
-    HomeOption,
-    JsonOption,
-    open_home,
-    optional_instant,
-)
+from console.options import DEFAULT_HOME, HomeOption, JsonOption, looked, open_home, optional_instant
 from console.show import say, say_json, say_table
 
 Source = Annotated[str, typer.Option("--source", help=f"One of {', '.join(SOURCES)}.")]
@@ -50,6 +44,8 @@ def review(
 
     opened = open_home(home)
     key = opened.directory.find([subject])[0]
+    if key is not None:
+        looked(opened, key, "consent review")
     facts = opened.ledger.facts(key) if key else Facts()
     at = parse_instant(read_at, what="--read-at")
     found = review_read(facts, source, purpose, read_at=at, data_at=optional_instant(data_at, "--data-at"))
@@ -100,11 +96,11 @@ def eligible(
     opened = open_home(home)
     timeline, at = opened.gate.timeline(), optional_instant(as_of, "--as-of") or opened.ledger.now()
     if receipt is not None:
-        from feature_repo.stores.receipts import read_receipt
+        from feature_repo.stores.receipts import find_receipt
 
         if known_at is not None or as_of is not None:
             raise BadInput("a receipt says its own times", remedy="Leave out --as-of and --known-at.")
-        used = read_receipt(opened, receipt)
+        used = find_receipt(opened, receipt)
         timeline, at = timeline.of_size(used.ledger_size), used.created_at
     elif known_at is not None:
         timeline = timeline.known(parse_instant(known_at, what="--known-at"))

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from consent.clock import format_instant, parse_instant
-from consent.errors import Conflict, EvidenceError, Gap
+from consent.errors import Conflict, EvidenceError, Gap, Unavailable
 from consent.home import Home
 from consent.sealing import digest
 from ingestion.manifest import read_manifest, write_manifest
@@ -93,6 +93,21 @@ def read_current(home: Home, table: str) -> Version:
             remedy="Ingest files of its source, then run `assent publish`.",
         )
     return versions[-1]
+
+
+def read_version(home: Home, table: str, number: int) -> Version:
+    """One data version.
+
+    Raises:
+        Unavailable: there is no such version.
+        EvidenceError: a manifest was changed or is missing.
+    """
+    versions = read_versions(home, table)
+    if not 0 < number <= len(versions):
+        raise Unavailable(
+            f"{table} has no data version {number}", remedy="See `assent versions` for those there are."
+        )
+    return versions[number - 1]
 
 
 def scan_table(

@@ -25,6 +25,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from consent.accesses import AccessKind
+from consent.callers import current_caller
 from consent.clock import format_instant, now_utc, parse_instant
 from consent.decide import requests
 from consent.errors import EvidenceError
@@ -102,6 +104,9 @@ def erase(
         begun = read_journals(home)
         ended = [o for journal in begun for o in _carry_out(home, journal, clock, on_progress)]
         todo = _distinct(wanted, {(o.subject_key, o.document["source"]) for o in ended})
+        if todo:
+            about = {"erasures": str(len(todo))}
+            home.accesses.record(AccessKind.ERASED, caller=current_caller(), about=about)
         asked = {w: _request(home, w, clock()) for w in todo}
         held = [_restricted(home, w) for w in todo if _holds(home, w.subject_key, w.source)]
         free = [w for w in todo if not _holds(home, w.subject_key, w.source)]

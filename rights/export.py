@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from consent.accesses import AccessKind
+from consent.callers import current_caller
 from consent.clock import format_instant, now_utc
 from consent.errors import BadInput, Denied
 from consent.evidence.certificate import ACCESS, sign_certificate
 from consent.exchange.controller import require_controller
 from consent.files import exclusive
 from consent.home import Home
+from rights.own_accesses import read_looks
 from rights.package import Entry, Package, readable_json
 from rights.package_files import write_files
 from rights.page import page
@@ -79,10 +82,12 @@ def export_person(
     _require_place(home, out)
     require_free(out.absolute(), overwrite=overwrite)
     subject_key = find_person(home, subject_id)
+    entry = home.accesses.record(AccessKind.EXPORTED, caller=current_caller(), subject_key=subject_key)
     made_at = clock()
     with exclusive(home.path("job.lock"), "an ingestion, publish or erasure job"):
         on_progress("looking at what there is", 0, _STEPS)
         view = take_view(home, controller, subject_id, subject_key, made_at)
+        view = replace(view, looks=read_looks(home, subject_key, before=entry))
         with unnamed_file(out, overwrite=overwrite) as file, Package(file, made_at) as package:
             on_progress("writing records", 1, _STEPS)
             write_files(package, home, view)

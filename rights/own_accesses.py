@@ -1,13 +1,16 @@
-"""Who used a person's data: the training sets that hold a value of theirs, and the models trained on these.
+"""Who used a person's data: training sets that hold a value of theirs, models trained on these, and who looked.
 
+Which member of staff it was is in the access log, and not told here: they have rights of their own (CJEU C-579/21).
 Single reads are not written down; the document says so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from consent.accesses import Access, AccessQuery
 from consent.clock import format_instant
 from consent.home import Home
 from feature_repo.stores.models import Model, models_with
@@ -16,9 +19,22 @@ from feature_repo.stores.receipts import Receipt, receipts_with
 #: What `feature_repo.stores` does not write down, in a sentence for a person.
 NOT_LOGGED = (
     "Reads of features for a single decision (online reads) are not written down one by one; each of them was"
-    " decided by consent as it stood at that moment. Nor is it written down which member of staff looked at consent"
-    " records or made this package, and what was done with a training set once it was handed out."
+    " decided by consent as it stood at that moment. Nor is it written down what was done with a training set once it"
+    " was handed out."
 )
+
+
+#: Looks at one person that are told one by one; the newest.
+MOST_LOOKS = 1_000
+
+
+def read_looks(home: Home, subject_key: str, *, before: int) -> list[Access]:
+    """When somebody looked at what is held about the person, or made a package of it; the newest first.
+
+    Args:
+        before: entries of the access log with a smaller number.
+    """
+    return home.accesses.entries(AccessQuery(subject_key=subject_key, before=before), limit=MOST_LOOKS)
 
 
 def read_accesses(home: Home, subject_key: str) -> tuple[list[Receipt], list[Model]]:
@@ -27,8 +43,10 @@ def read_accesses(home: Home, subject_key: str) -> tuple[list[Receipt], list[Mod
     return receipts, models_with(home, [receipt.receipt_id for receipt in receipts])
 
 
-def accesses_document(receipts: list[Receipt], models: list[Model]) -> dict[str, Any]:
-    """What `read_accesses` found, less the counts that are about other people."""
+def accesses_document(
+    receipts: list[Receipt], models: list[Model], looks: Sequence[Access]
+) -> dict[str, Any]:
+    """What `read_accesses` and `read_looks` found, less what is about other people."""
     mine = {receipt.receipt_id for receipt in receipts}
     return {
         "not_logged_one_by_one": NOT_LOGGED,
@@ -40,6 +58,10 @@ def accesses_document(receipts: list[Receipt], models: list[Model]) -> dict[str,
                 "training_sets_with_you": sorted(mine & set(model.receipts)),
             }
             for model in models
+        ],
+        "looked_at": [
+            {"at": format_instant(look.at), "what": look.kind.value, "purpose": look.purpose}
+            for look in looks
         ],
     }
 

@@ -26,7 +26,7 @@ def write_files(package: Package, home: Home, view: View) -> None:
     _write_consents(package, view)
     _write_evidence(package, home, view.consents)
     _write_certificates(package, home, view.consents)
-    accesses = accesses_document(view.receipts, view.models)
+    accesses = accesses_document(view.receipts, view.models, view.looks)
     package.add_json("accesses.json", accesses, "accesses_json", rows=len(view.receipts))
     storage = storage_document(view.storage, view.controller, view.consents.entries)
     package.add_json("storage.json", {"currency": view.currency, **storage}, "storage_json")

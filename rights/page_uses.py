@@ -34,9 +34,18 @@ def used(view: View, words: Words) -> Markup:
             )
             if models
             else None,
+            _looks(view, words),
             element("p", words("not_logged")),
         ]
     )
+
+
+def _looks(view: View, words: Words) -> Markup:
+    """When somebody looked, the newest first."""
+    rows = [
+        (element("span", minute(look.at), class_="when"), words(f"look_{look.kind}")) for look in view.looks
+    ]
+    return table(words("looks_caption"), (words("col_at"), words("col_look")), rows, kind="plain")
 
 
 def _set(receipt: Receipt, view: View, words: Words) -> Sequence[Child]:

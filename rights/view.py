@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from consent.accesses import Access
 from consent.exchange.controller import Controller
 from consent.home import Home
 from feature_repo.stores.models import Model
@@ -42,6 +44,7 @@ class View:
     online: list[OnlineValues]
     receipts: list[Receipt]
     models: list[Model]
+    looks: Sequence[Access] = ()
 
     def of_store(self, store: Store) -> list[tuple[Records, Seen]]:
         """The records of one store."""

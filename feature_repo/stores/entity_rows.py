@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,9 +44,37 @@ class Chunk:
 
     def fingerprint(self, columns: Collection[str]) -> bytes:
         """A hash of whom these columns name, and of the instants."""
-        keys = {column: _subject_keys(self.table[column]) for column in sorted(columns)}
-        batch = pa.record_batch({**keys, "at": self.at.view(pa.int64())})
-        return hashlib.blake2b(batch.serialize()).digest()
+        rows = RowsHash(columns)
+        rows.add(self)
+        return rows.digest()
+
+
+class RowsHash:
+    """A hash of whom some columns of entity rows name, and of the instants, however the rows are cut into chunks."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        self._at = hashlib.blake2b()
+        self._columns = {column: (hashlib.blake2b(), hashlib.blake2b()) for column in sorted(columns)}
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the rows that follow."""
+        self._at.update(chunk.at.view(pa.int64()).fill_null(-1).to_numpy())
+        for column, (lengths, content) in self._columns.items():
+            keys = _subject_keys(chunk.table[column])
+            lengths.update(pc.binary_length(keys).fill_null(-1).to_numpy())
+            _, offsets, data = keys.fill_null("").buffers()
+            if len(keys) and data is not None:
+                ends = np.frombuffer(offsets, np.int32)[keys.offset : keys.offset + len(keys) + 1]
+                content.update(memoryview(data)[ends[0] : ends[-1]])
+
+    def digest(self) -> bytes:
+        """32 bytes."""
+        whole = hashlib.blake2b(self._at.digest(), digest_size=32)
+        for column, hashes in self._columns.items():
+            whole.update(hashlib.blake2b(column.encode()).digest())
+            for each in hashes:
+                whole.update(each.digest())
+        return whole.digest()
 
 
 @dataclass(frozen=True)

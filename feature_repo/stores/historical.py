@@ -6,12 +6,15 @@ that is streamed goes over keys and instants first, which says who is in it and 
 the values, and decides again for every batch, on what the ledger says by then. A value comes out if it was allowed
 both times: what somebody takes back while the batches are read stays out of the later ones, and what becomes allowed
 meanwhile is not in the receipt, so it stays out too. The receipt may count more than was handed out, never less.
+
+A training set is reproduced from its receipt in the same way: the data versions of then, decided twice, on what the
+ledger says now and on what it said then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from itertools import zip_longest
@@ -21,12 +24,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from consent.callers import current_caller
 from consent.errors import BadInput, ConfigError, EvidenceError
 from consent.home import Home
 from consent.nouns import Reason
 from consent.timeline import Timeline
 from feature_repo.stores.config import ConsentStoreConfig
-from feature_repo.stores.entity_rows import Chunk, EntityRows
+from feature_repo.stores.entity_rows import Chunk, EntityRows, RowsHash
 from feature_repo.stores.members import write_members
 from feature_repo.stores.point_in_time import (
     Asked,
@@ -39,7 +43,7 @@ from feature_repo.stores.point_in_time import (
 )
 from feature_repo.stores.receipts import Receipt, TableUsed, ViewOutcome, write_receipt
 from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
-from ingestion.tables import empty_table, read_current, scan_table
+from ingestion.tables import Version, empty_table, read_current, read_version, scan_table
 
 #: Bytes that an entity row takes while it is worked on: by itself, for each view, and for each column; measured.
 _ROW_BYTES, _VIEW_BYTES, _COLUMN_BYTES = 250, 80, 24
@@ -107,6 +111,7 @@ class Wanted:
 
     Attributes:
         memory_limit_mb: for the work on entity rows, see `rows_at_a_time`.
+        reproduced: the receipt whose values are wanted again.
     """
 
     store: ConsentStoreConfig
@@ -114,6 +119,27 @@ class Wanted:
     entities: EntityRows
     feature_refs: tuple[str, ...]
     memory_limit_mb: int
+    full_feature_names: bool = False
+    reproduced: Receipt | None = None
+
+    def as_in(self, receipt: Receipt) -> Wanted:
+        """The same once more as a receipt tells of it.
+
+        Raises:
+            BadInput: it tells of something else.
+        """
+        asked = (self.store.purpose, self.feature_refs, self.full_feature_names)
+        if asked != (receipt.purpose, receipt.features, receipt.full_feature_names):
+            raise BadInput(
+                "the receipt is of another fetch",
+                remedy="Ask for its purpose, features and full_feature_names, in its order.",
+            )
+        return replace(self, reproduced=receipt)
+
+    @property
+    def entity_columns(self) -> set[str]:
+        """Columns of the entity rows that name people."""
+        return {view.entity for view in self.views}
 
     @property
     def rows_at_a_time(self) -> int:
@@ -162,13 +188,14 @@ class Execution:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._home = wanted.store.open_home()
-        self._versions = {view.table: read_current(self._home, view.table) for view in wanted.views}
+        self._versions = _versions(self._home, wanted)
         self._timeline, self._checkpoint = _read_ledger(self._home)
         # The clock after the ledger: a withdrawal on record is then never in the future.
         self._now = self._home.ledger.now()
         self._rows = 0
         self._outcomes = [ViewOutcome(view.name, view.source, 0, 0, {}) for view in wanted.views]
         self._people: pa.StringArray = pa.array([], pa.string())
+        self._rows_hash = RowsHash(wanted.entity_columns)
 
     def answer(self, chunk: Chunk) -> pa.Table:
         """Some entity rows with their features; counted for the receipt."""
@@ -202,21 +229,32 @@ class Execution:
 
         Raises:
             Unavailable: they cannot be written.
+            BadInput: the entity rows are not those of the receipt that is to be reproduced.
         """
+        reproduced, rows_hash = self._wanted.reproduced, self._rows_hash.digest().hex()
+        if reproduced is not None and rows_hash != reproduced.entities_hash:
+            raise BadInput(
+                "these are not the entity rows of that receipt",
+                remedy="Give the same people and instants in the same order.",
+            )
         versions = [self._versions[table] for table in sorted(self._versions)]
         members_hash = write_members(self._home, self._people.to_pylist())
         draft = Receipt(
             receipt_id="",
             created_at=self._now,
+            caller=current_caller(),
             purpose=self._wanted.store.purpose,
+            full_feature_names=self._wanted.full_feature_names,
             features=self._wanted.feature_refs,
             tables=tuple(TableUsed(v.table, v.number, v.definition_hash) for v in versions),
             ledger_size=self._timeline.ledger_size,
             checkpoint=self._checkpoint,
             entity_rows=self._rows,
+            entities_hash=rows_hash,
             subjects=len(self._people),
             members_hash=members_hash,
             views=tuple(self._outcomes),
+            reproduces=None if reproduced is None else reproduced.receipt_id,
         )
         return write_receipt(self._home, draft)
 
@@ -237,15 +275,25 @@ class Execution:
         shape = empty_table(self._home, version, columns)
         found = rows_as_of(asked, pieces, columns=shape, ttl=view.ttl)
         reasons = reasons_for(self._timeline, *about, asked, at_now, found.value_at, now=self._now)
+        if self._wanted.reproduced is not None:
+            reasons = pc.coalesce(reasons, self._reasons_then(self._wanted.reproduced, about, asked, found))
         return _Seen(view, chunk.table.num_rows, asked, found, reasons)
+
+    def _reasons_then(self, receipt: Receipt, about: tuple[str, str], asked: Asked, found: Found) -> pa.Array:
+        """Why the rows might not see their values when the receipt was written."""
+        timeline, then = self._timeline.of_size(receipt.ledger_size), receipt.created_at
+        people = pa.chunked_array([asked.people])
+        at_then = timeline.judge(people, *about, data_at=None, as_of=then, derived=True)
+        return reasons_for(timeline, *about, asked, at_then, found.value_at, now=then)
 
     def _count(self, chunk: Chunk, seen: list[_Seen]) -> None:
         self._rows += chunk.table.num_rows
+        self._rows_hash.add(chunk)
         self._outcomes = [_sum(o, each.outcome) for o, each in zip(self._outcomes, seen, strict=True)]
         self._people = pa.concat_arrays([self._people, *(each.people for each in seen)]).unique()
 
     def _fingerprint(self, chunk: Chunk) -> bytes:
-        return chunk.fingerprint({view.entity for view in self._wanted.views})
+        return chunk.fingerprint(self._wanted.entity_columns)
 
 
 @dataclass(frozen=True)
@@ -307,6 +355,27 @@ class _Seen:
         given = int(self.given.sum())
         no_data = self.rows - given - sum(masked.values())
         return ViewOutcome(self.view.name, self.view.source, given, no_data, masked)
+
+
+def _versions(home: Home, wanted: Wanted) -> dict[str, Version]:
+    """The data versions to read: the newest, or those of the receipt that is to be reproduced.
+
+    Raises:
+        Gap, Unavailable: one is not there.
+        EvidenceError: its definition is not the one of the receipt.
+    """
+    tables = [view.table for view in wanted.views]
+    if wanted.reproduced is None:
+        return {table: read_current(home, table) for table in tables}
+    used = {u.table: u for u in wanted.reproduced.tables}
+    versions = {table: read_version(home, table, used[table].version) for table in tables}
+    for table, version in versions.items():
+        if version.definition_hash != used[table].definition_hash:
+            raise EvidenceError(
+                f"data version {version.number} of {table} is not the one the receipt names",
+                remedy="Restore the tables from a copy.",
+            )
+    return versions
 
 
 def _read_ledger(home: Home) -> tuple[Timeline, str | None]:

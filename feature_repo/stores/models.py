@@ -11,7 +11,7 @@ from typing import Any
 from consent.clock import format_instant, parse_instant
 from consent.errors import BadInput, Conflict
 from consent.home import Home
-from feature_repo.stores.receipts import read_receipt
+from feature_repo.stores.receipts import find_receipt
 from ingestion.manifest import read_manifest, write_manifest
 
 _USE = "models"
@@ -40,7 +40,7 @@ def register_model(home: Home, name: str, receipts: Sequence[str], *, now: datet
             "a model has a name of letters, digits, dots, dashes and underscores, and at least one receipt",
             remedy="Example: assent model register scorecard-2026-11 --receipt ID",
         )
-    model = Model(name, tuple(sorted({read_receipt(home, r).receipt_id for r in receipts})), now)
+    model = Model(name, tuple(sorted({find_receipt(home, r).receipt_id for r in receipts})), now)
     path = home.path("models", f"{name}.json")
     if path.exists():
         known = _read(home, name)

@@ -17,7 +17,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from pydantic import PositiveInt, StrictStr
 
-from consent.errors import Denied, Gap
+from consent.errors import BadInput, Denied, Gap
 from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
 from feature_repo.stores.entity_rows import read_entity_rows
 from feature_repo.stores.entity_sql import read_entity_query
@@ -57,12 +57,14 @@ class ConsentRetrievalJob(RetrievalJob):
         execute: Callable[[], tuple[pa.Table, Receipt | None]],
         *,
         stream: Callable[[], tuple[Iterator[pa.Table], Receipt | None]] | None = None,
+        reproduce: Callable[[Receipt], ConsentRetrievalJob] | None = None,
         on_demand_feature_views: list[Any] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._execute = execute
         self._stream = stream
+        self._reproduce = reproduce
         self._on_demand_feature_views = on_demand_feature_views or []
         self._full_feature_names = full_feature_names
         self._metadata = metadata
@@ -84,6 +86,18 @@ class ConsentRetrievalJob(RetrievalJob):
             return iter([self.to_arrow()])
         batches, self.receipt = self._stream()
         return map(self._with_on_demand_features, batches)
+
+    def as_in(self, receipt: Receipt) -> ConsentRetrievalJob:
+        """A job that gives the values of an earlier fetch again, less what consent has taken away since.
+
+        It reads the data versions that the receipt names, and hands out what may be used now and might be used then.
+
+        Raises:
+            BadInput: the receipt is of another fetch; of other entity rows, when the job is executed.
+        """
+        if self._reproduce is None:
+            raise BadInput("a scan of a table has no receipt", remedy="Reproduce a historical fetch.")
+        return self._reproduce(receipt)
 
     def _with_on_demand_features(self, batch: pa.Table) -> pa.Table:
         """As `to_arrow` does it, for one batch."""
@@ -140,6 +154,17 @@ class ConsentRetrievalJob(RetrievalJob):
         )
 
 
+def _job(wanted: Wanted, on_demand: list[Any], metadata: RetrievalMetadata) -> ConsentRetrievalJob:
+    return ConsentRetrievalJob(
+        lambda: fetch(wanted),
+        stream=lambda: stream(wanted),
+        reproduce=lambda receipt: _job(wanted.as_in(receipt), on_demand, metadata),
+        on_demand_feature_views=on_demand,
+        full_feature_names=wanted.full_feature_names,
+        metadata=metadata,
+    )
+
+
 class ConsentOfflineStore(OfflineStore):
     """Historical features and materialisation reads, for the purpose of the configuration."""
 
@@ -169,20 +194,17 @@ class ConsentOfflineStore(OfflineStore):
         requested = {name for view in on_demand for name in view.get_request_data_schema()}
         entities = read_entity_rows(entity_df, {view.entity for view in views} | requested)
         require_new_names(entities, views)
-        wanted = Wanted(store, views, entities, tuple(feature_refs), store.memory_limit_mb)
         first, last = entities.between
-        return ConsentRetrievalJob(
-            lambda: fetch(wanted),
-            stream=lambda: stream(wanted),
-            on_demand_feature_views=on_demand,
-            full_feature_names=full_feature_names,
-            metadata=RetrievalMetadata(
-                features=feature_refs,
-                keys=[name for name in entities.column_names if name != entities.timestamp_column],
-                min_event_timestamp=first,
-                max_event_timestamp=last,
-            ),
+        metadata = RetrievalMetadata(
+            features=feature_refs,
+            keys=[name for name in entities.column_names if name != entities.timestamp_column],
+            min_event_timestamp=first,
+            max_event_timestamp=last,
         )
+        wanted = Wanted(
+            store, views, entities, tuple(feature_refs), store.memory_limit_mb, full_feature_names
+        )
+        return _job(wanted, on_demand, metadata)
 
     @staticmethod
     def pull_latest_from_table_or_query(

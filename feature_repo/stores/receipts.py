@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from consent.accesses import AccessKind
 from consent.clock import format_instant, parse_instant
 from consent.errors import BadInput, EvidenceError, Unavailable
 from consent.files import write_atomically
 from consent.home import Home
 from feature_repo.stores.members import lists_with
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -57,33 +58,42 @@ class Receipt:
     Attributes:
         receipt_id: SHA-256 of the receipt's file, hex.
         created_at: the instant consent was judged at.
+        caller: who asked.
         features: feature references asked for, and those that on-demand features needed.
         ledger_size: entries on record when consent was judged.
         checkpoint: a signed checkpoint over these entries, and over any recorded while the fetch began; None while
             the ledger is empty.
+        full_feature_names: whether the result's columns are called ``<view>__<feature>``.
         entity_rows: rows asked for, and returned.
+        entities_hash: BLAKE2b-256 (hex) of whom the rows name and of their instants, in order.
         subjects: people of whom at least one value was handed out.
         members_hash: SHA-256 (hex) of the list of these people.
+        reproduces: the receipt whose values this fetch gave again, less what was taken away since.
     """
 
     receipt_id: str
     created_at: datetime
+    caller: str
     purpose: str
+    full_feature_names: bool
     features: tuple[str, ...]
     tables: tuple[TableUsed, ...]
     ledger_size: int
     checkpoint: str | None
     entity_rows: int
+    entities_hash: str
     subjects: int
     members_hash: str
     views: tuple[ViewOutcome, ...]
+    reproduces: str | None = None
 
 
 def write_receipt(home: Home, draft: Receipt) -> Receipt:
-    """Write a receipt whose identifier is still empty, and return it with its identifier.
+    """Write a receipt whose identifier is still empty, note it in the access log, and return it with its identifier.
 
     Raises:
         Unavailable: it cannot be written, so nothing may be handed out.
+        EvidenceError: the access log was changed.
     """
     document = {"format": _FORMAT, **asdict(draft), "created_at": format_instant(draft.created_at)}
     del document["receipt_id"]
@@ -96,6 +106,8 @@ def write_receipt(home: Home, draft: Receipt) -> Receipt:
             "the receipt cannot be written, so no values are handed out",
             remedy="Make room in <home>/receipts.",
         ) from None
+    kind = AccessKind.TRAINING_SET if draft.reproduces is None else AccessKind.REPRODUCED
+    home.accesses.record(kind, caller=draft.caller, purpose=draft.purpose, about={"receipt": receipt_id})
     return replace(draft, receipt_id=receipt_id)
 
 
@@ -108,14 +120,31 @@ def read_receipt(home: Home, receipt_id: str) -> Receipt:
         EvidenceError: the file is not the one the identifier names.
     """
     if not re.fullmatch("[0-9a-f]{64}", receipt_id):
-        raise BadInput("a receipt is named by 64 hex digits", remedy="Copy the name from the receipt's file.")
+        raise BadInput(
+            "a receipt is named by 64 hex digits, or the first 8 or more", remedy="See `assent receipt list`."
+        )
     try:
         body = home.path("receipts", f"{receipt_id}.json").read_bytes()
     except OSError:
-        raise Unavailable("there is no such receipt", remedy="Look into <home>/receipts.") from None
+        raise Unavailable("there is no such receipt", remedy="See `assent receipt list`.") from None
     if hashlib.sha256(body).hexdigest() != receipt_id:
         raise EvidenceError("a receipt was changed", remedy="Restore it from a copy.")
     return _from_document(receipt_id, json.loads(body))
+
+
+def find_receipt(home: Home, name: str) -> Receipt:
+    """The receipt whose identifier begins so.
+
+    Raises:
+        BadInput: this begins no identifier, or several.
+        Unavailable, EvidenceError: as `read_receipt`.
+    """
+    if re.fullmatch("[0-9a-f]{8,63}", name):
+        found = [path.stem for path in home.path("receipts").glob(f"{name}*.json")]
+        if len(found) > 1:
+            raise BadInput("several receipts begin so", remedy="Give more of the digits.")
+        name = found[0] if found else name.ljust(64, "0")
+    return read_receipt(home, name)
 
 
 def read_receipts(home: Home) -> list[Receipt]:
@@ -140,7 +169,14 @@ def receipts_with(home: Home, subject_keys: Sequence[str]) -> dict[str, list[Rec
     return {key: [r for r in receipts if r.members_hash in named.get(key, ())] for key in subject_keys}
 
 
+def taken_away(before: Receipt, again: Receipt) -> dict[str, int]:
+    """For each view of a training set that was reproduced, how many rows have lost their features since."""
+    return {one.view: one.given - two.given for one, two in zip(before.views, again.views, strict=True)}
+
+
 def _from_document(receipt_id: str, document: dict[str, Any]) -> Receipt:
+    if document.get("format") != _FORMAT:
+        raise EvidenceError("a receipt is of another build's format", remedy="Read it with that build.")
     fields = {name: value for name, value in document.items() if name != "format"}
     return Receipt(
         receipt_id=receipt_id,

@@ -132,6 +132,29 @@ def training_set(home: Home, entities: pa.Table | pd.DataFrame, service: str) ->
     return job.to_df(), job.receipt
 
 
+def reproduce(
+    home: Home, entities: pa.Table | pd.DataFrame, receipt: Receipt
+) -> tuple[pd.DataFrame, Receipt]:
+    """The values of an earlier training set again, less what consent has taken away since.
+
+    Args:
+        entities: the entity rows of then: the same people and instants in the same order.
+
+    Returns:
+        One row per entity row, in order, and the receipt of this fetch.
+
+    Raises:
+        BadInput: these are other entity rows.
+        Unavailable: a data version, or a feature, is not there any more.
+    """
+    rows = entities.to_pandas() if isinstance(entities, pa.Table) else entities
+    job = open_store(home, receipt.purpose).get_historical_features(
+        entity_df=rows, features=list(receipt.features), full_feature_names=receipt.full_feature_names
+    )
+    again = job.as_in(receipt)
+    return again.to_df(), again.receipt
+
+
 def online_features(
     home: Home,
     service: str,

@@ -167,8 +167,7 @@ def test_the_keys_and_tables_of_the_log(call: Call, tmp_path: Path, empty_home: 
     files = [str(newest), "--key", first, "--held", str(held)]
     assert run(["log", "verify", *files]) != 0
     assert run(["log", "verify", *files, "--handover", str(tmp_path / "0001.handover")]) == 0
-    (anchor,) = empty_home.keys.glob("anchor-*")
-    anchor.unlink()
+    empty_home.keyring.anchor(empty_home.settings.origin).unlink()
     assert call(*QUESTION)[0] == 4
     assert call("log", "re-anchor", "--checkpoint", str(held))[0] == 0
     assert call("log", "audit")[0] == 0

@@ -169,7 +169,11 @@ RETRIEVAL_JOB: dict[str, Decision] = {
     "on_demand_feature_views": NoValues("definitions"),
 }
 #: What ours have besides.
-OUR_JOB: dict[str, Decision] = {"receipt": NoValues("counts and versions"), "to_arrow_batches": EXECUTES}
+OUR_JOB: dict[str, Decision] = {
+    "receipt": NoValues("counts and versions"),
+    "to_arrow_batches": EXECUTES,
+    "as_in": NoValues("another job, gated in the same way"),
+}
 
 
 @pytest.fixture(scope="module")

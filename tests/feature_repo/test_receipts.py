@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from consent.accesses import AccessKind
+from consent.callers import calling_as
 from consent.clock import now_utc
 from consent.errors import BadInput, EvidenceError, Unavailable
 from consent.evidence.notes import parse_checkpoint, verify_note
 from feature_repo.stores import setup
 from feature_repo.stores.members import count_members
-from feature_repo.stores.receipts import Receipt, read_receipt, receipts_with
+from feature_repo.stores.receipts import Receipt, find_receipt, read_receipt, receipts_with
 from tests.feature_repo.lender import Lender
 
 PURPOSE = "credit_scoring"
@@ -83,7 +85,7 @@ def test_a_receipt_is_named_by_its_bytes_and_readable_by_its_owner_only(lender: 
     path = path_of(lender, receipt)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == receipt.receipt_id
     assert path.stat().st_mode & 0o777 == 0o600
-    assert json.loads(path.read_bytes())["format"] == 2
+    assert json.loads(path.read_bytes())["format"] == 3
     assert read_receipt(lender.home, receipt.receipt_id) == receipt
 
 
@@ -158,6 +160,48 @@ def test_a_list_of_people_that_was_changed_or_is_gone(lender: Lender) -> None:
     with pytest.raises(Unavailable):
         receipts_with(lender.home, [key])
     path.write_bytes(content)
+
+
+def test_a_receipt_says_who_asked_and_is_in_the_access_log(lender: Lender) -> None:
+    """By its name, which is the hash of all it says."""
+    before = lender.home.accesses.size()
+    with calling_as("modeler:王芳"):
+        receipt = fetch(lender, lender.agrees(PURPOSE))
+    assert receipt.caller == "modeler:王芳"
+    assert lender.home.accesses.size() == before + 1
+    (entry,) = lender.home.accesses.entries(limit=1)
+    assert (entry.kind, entry.caller, entry.purpose) == (AccessKind.TRAINING_SET, receipt.caller, PURPOSE)
+    assert entry.about == {"receipt": receipt.receipt_id}
+    assert not entry.personal
+
+
+def test_a_receipt_is_found_by_its_first_digits(lender: Lender) -> None:
+    receipt = fetch(lender, lender.agrees(PURPOSE))
+    assert find_receipt(lender.home, receipt.receipt_id[:12]) == receipt
+    for wrong in ("", "0" * 7, "../assent", "*" * 12, "0" * 65):
+        with pytest.raises(BadInput):
+            find_receipt(lender.home, wrong)
+    with pytest.raises(Unavailable):
+        find_receipt(lender.home, "0" * 12)
+
+
+def test_no_entry_in_the_access_log_no_values(tmp_path: Path) -> None:
+    """Whatever is wrong with the log: gone, changed, or an older copy."""
+    lender = Lender(tmp_path / "home")
+    key = lender.agrees(PURPOSE)
+    lender.publish("spending", [(key, -9, {"spend_7d": 5.0})])
+    assert fetch(lender, key).subjects == 1
+    lender.home.accesses.close()
+    path = lender.home.path("access.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE head SET root = zeroblob(32)")
+    connection.close()
+    with pytest.raises(EvidenceError, match="access log"):
+        fetch(lender, key)
+    for place in path.parent.glob("access.db*"):
+        place.unlink()
+    with pytest.raises((Unavailable, EvidenceError)):
+        fetch(lender, key)
 
 
 @pytest.fixture
