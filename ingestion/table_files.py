@@ -69,7 +69,8 @@ def write_file(home: Home, table: str, number: int, rows: pa.Table) -> TableFile
     """Write rows of data version `number`, in order of subject key and instant, under a new key.
 
     Raises:
-        EvidenceError: they are not in order, or two are of the same person and instant.
+        EvidenceError: they are not in order, two are of the same person and instant, or one names none; or the key
+            columns are of other types, which readers do not look at again.
     """
     _require_order(table, rows)
     key_id, people = secrets.token_hex(16), rows["subject_key"].unique()
@@ -94,17 +95,25 @@ def write_file(home: Home, table: str, number: int, rows: pa.Table) -> TableFile
 
 
 def _require_order(table: str, rows: pa.Table) -> None:
-    keys, at = rows.column(0), rows.column(1).cast(pa.int64()).to_numpy()
+    if [(f.name, f.type) for f in rows.schema][:2] != [(f.name, f.type) for f in KEY_COLUMNS]:
+        raise EvidenceError(
+            f"rows of {table} do not begin with subject_key and event_timestamp, as text and in UTC microseconds",
+            remedy="Cast these columns before publishing.",
+        )
+    keys, instants = rows.column(0), rows.column(1)
+    if keys.null_count or instants.null_count:
+        raise out_of_order(table)
+    at = instants.cast(pa.int64()).to_numpy()
     same = pc.equal(keys[1:], keys[:-1]).to_numpy()
     rising = pc.greater(keys[1:], keys[:-1]).to_numpy()
-    if keys.null_count or not np.all(rising | (same & (at[1:] > at[:-1]))):
+    if not np.all(rising | (same & (at[1:] > at[:-1]))):
         raise out_of_order(table)
 
 
 def out_of_order(table: str) -> EvidenceError:
     """Rows that are not sorted, or not one for each person and instant."""
     return EvidenceError(
-        f"rows of {table} are out of order, or two are of the same person and instant",
+        f"rows of {table} are out of order, without a person or an instant, or two are of the same ones",
         remedy="Publish rows sorted by subject_key and event_timestamp, one for each.",
     )
 

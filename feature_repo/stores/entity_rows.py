@@ -241,4 +241,7 @@ def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
 
 
 def _unreadable() -> BadInput:
-    return BadInput("the files of the entity rows cannot be read", remedy="Give Parquet files.")
+    return BadInput(
+        "the files of the entity rows cannot be read",
+        remedy="Give Parquet files, and leave them alone while they are read.",
+    )
