@@ -7,10 +7,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check example-berka bench-line bench-ledger bench-vault bench-erasure docs lock clean
+.PHONY: help install demo test test-long check examples example-berka example-mvad example-studentlife bench-line bench-ledger bench-vault bench-erasure docs lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Assent needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
@@ -39,6 +39,14 @@ check: $(READY)  ## formatting, lint, types, architecture
 
 example-berka: $(READY)  ## real bank data: consent, ingest, publish, train, withdraw, train again
 	$(BIN)/python examples/berka/run.py
+
+example-mvad: $(READY)  ## real employment histories, month by month, through a mapping file
+	$(BIN)/python -m examples.mvad.run
+
+example-studentlife: $(READY)  ## real app usage through a mapping file
+	$(BIN)/python -m examples.studentlife.run
+
+examples: example-berka example-mvad example-studentlife  ## all of them
 
 bench-line: $(READY)  ## the whole line beside plain DuckDB
 	$(BIN)/python benchmarks/bench_line.py

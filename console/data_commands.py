@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from consent.catalog import SOURCES, require_source
 from consent.clock import EPOCH, format_instant, now_utc
 from consent.errors import BadInput, ConfigError, DataQuality
 from consent.files import move_into_place, partial_path
@@ -74,13 +76,23 @@ def set_up_feast(home: Home) -> dict[str, str]:
 
 
 def ingest(
-    source: Annotated[str, typer.Argument(help="spending, employment or app_usage.")],
+    source: Annotated[str, typer.Argument(help=f"One of {', '.join(sorted(SOURCES))}.")],
     files: Annotated[list[Path], typer.Argument(help="Parquet, CSV or JSONL files, plain or .gz.")],
     home: HomeOption = DEFAULT_HOME,
     subject_column: SubjectColumn = "subject_id",
     encoding: Annotated[
         str, typer.Option("--encoding", help="Of CSV and JSONL text, e.g. gb18030.")
     ] = "utf-8",
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--map", help="A mapping file (TOML): the lender's columns, codes and dates as ours."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would become of the first rows; change nothing.")
+    ] = False,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, help="So many rows of each file in a dry run.")
+    ] = 1000,
     json: JsonOption = False,
 ) -> None:
     """Load what people consented to. Safe to repeat: a row is loaded exactly once.
@@ -91,14 +103,17 @@ def ingest(
     Examples:
       assent ingest spending 2026-11.csv
       assent ingest employment jobs.jsonl --subject-column customer_no --encoding gb18030
+      assent ingest spending trans.csv --map bank.toml --dry-run
     """
     from ingestion.run import ingest as run_ingest
 
+    reading = _reading(source, mapping, subject_column, encoding)
     opened = open_home(home)
+    if dry_run:
+        _rehearse(opened, source, files, reading, first=rows, json=json)
+        return
     with progress_bar(quiet=json) as advance:
-        report = run_ingest(
-            opened, source, files, subject_column=subject_column, encoding=encoding, on_progress=advance
-        )
+        report = run_ingest(opened, source, files, reading=reading, on_progress=advance)
     if json:
         say_json(report.report())
     else:
@@ -111,8 +126,47 @@ def ingest(
         )
 
 
+def _reading(source: str, mapping: Path | None, subject_column: str, encoding: str) -> Any:
+    """How the files are read, as the options say."""
+    from ingestion.mapped_rows import read_mapping
+    from ingestion.reading import Reading
+    from ingestion.sources import source as find_source
+
+    require_source(source)
+    if mapping is None:
+        return Reading(subject_column, encoding)
+    if (subject_column, encoding) != ("subject_id", "utf-8"):
+        raise ConfigError(
+            "--map says which column holds the customer number, and the encoding",
+            remedy="Leave --subject-column and --encoding out.",
+        )
+    return Reading(mapping=read_mapping(mapping, find_source(source)))
+
+
+def _rehearse(home: Home, source: str, files: list[Path], reading: Any, *, first: int, json: bool) -> None:
+    from ingestion.rehearsal import rehearse
+
+    with progress_bar(quiet=json) as advance:
+        advance("trying the first rows", 0, 1)
+        rehearsals = rehearse(home, source, files, reading=reading, first=first)
+    if json:
+        say_json({"source": source, "dry_run": True, "files": [r.to_document() for r in rehearsals]})
+        return
+    say_files([r.report for r in rehearsals])
+    for rehearsal in rehearsals:
+        say(f"\n{rehearsal.report.file}: {rehearsal.report.rows} of {rehearsal.in_file} rows were looked at")
+        columns = list(rehearsal.sample[0]) if rehearsal.sample else []
+        say_table(columns, [[row[c] or "-" for c in columns] for row in rehearsal.sample])
+    say("\ndry run: nothing was loaded, sealed or written")
+
+
 def say_ingested(report: Any) -> None:
     """One line per file, then why rows were refused or quarantined."""
+    say_files(report.files)
+
+
+def say_files(files: Sequence[Any]) -> None:
+    """`say_ingested`, of reports on files."""
     columns = ("file", "read", "loaded", "refused", "quarantined", "rejected", "earlier", "outcome")
     rows = [
         (
@@ -125,10 +179,10 @@ def say_ingested(report: Any) -> None:
             f.already_ingested,
             f.outcome,
         )
-        for f in report.files
+        for f in files
     ]
     say_table(columns, rows)
-    for f in report.files:
+    for f in files:
         for label, counts in (
             ("refused", f.refused),
             ("broken rules" if f.rejected else "quarantined", f.quarantined_by_rule),
@@ -136,6 +190,8 @@ def say_ingested(report: Any) -> None:
         ):
             if counts:
                 say(f"  {f.file}: {label}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+        if f.left_out:
+            say(f"  {f.file}: left out by the mapping: {f.left_out} rows")
         if f.failed_table_checks:
             say(f"  {f.file}: failed: {', '.join(f.failed_table_checks)}")
 
@@ -163,7 +219,6 @@ def publish(
       assent publish
       assent publish spending --entities loans.csv
     """
-    from consent.catalog import require_source
     from ingestion.entities import read_entities
     from ingestion.publish import publish as run_publish
 
@@ -219,11 +274,11 @@ def versions(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
 
     Example: assent versions
     """
-    from ingestion.sources import SOURCES
+    from ingestion.sources import SOURCES as DEFINED
     from ingestion.tables import read_versions
 
     opened = open_home(home)
-    found = [v for s in SOURCES.values() for v in read_versions(opened, s.definition)]
+    found = [v for s in DEFINED.values() for v in read_versions(opened, s.definition)]
     if json:
         say_json({"versions": [_version(v) for v in found]})
         return

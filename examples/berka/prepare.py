@@ -1,7 +1,8 @@
-"""From the bank's files to a lender's: consents.jsonl, two spending CSVs, loans.csv.
+"""From the bank's files to a lender's consents.jsonl and loans.csv.
 
-Read are the loans, who holds which account, and the transactions; ``client.asc`` with its birth numbers is never
-opened. What is written holds raw client numbers: it belongs into a private, temporary directory.
+Read are the loans and who holds which account; ``client.asc`` with its birth numbers is never opened. The
+transactions themselves go into the line as the bank wrote them, through ``spending.toml``. What is written holds raw
+client numbers: it belongs into a private, temporary directory.
 
 Source: P. Berka, Guide to the Financial Data Set, PKDD'99 Discovery Challenge.
 """
@@ -28,6 +29,7 @@ FILES = (LOAN_FILE, HOLDER_FILE, *TRANSACTION_FILES)
 #: Where the bank's files come from, and what they mean.
 ORIGIN = "http://sorry.vse.cz/~berka/challenge/pkdd1999/berka.htm"
 
+MAPPING = Path(__file__).with_name("spending.toml")
 CURRENCY = "CZK"
 SOURCE = "spending"
 PURPOSES = ("credit_scoring", "model_training")
@@ -43,25 +45,6 @@ EVIDENCE = (
     f"the first {AGREEING:.0%} stand for those who agree, the others for those who refuse."
 )
 
-DIRECTIONS = {"PRIJEM": "credit", "VYDAJ": "debit", "VYBER": "debit"}
-#: k_symbol -> (kind, category). What the bank calls a payment says more than how it was made, so it comes first.
-BY_SYMBOL = {
-    "SIPO": ("purchase", "utilities"),
-    "POJISTNE": ("purchase", "insurance"),
-    "SLUZBY": ("fee", ""),
-    "UROK": ("interest", ""),
-    "SANKC. UROK": ("nsf_fee", ""),
-    "DUCHOD": ("salary", ""),
-    "UVER": ("loan_repayment", ""),
-}
-#: operation -> (kind, category).
-BY_OPERATION = {
-    "VKLAD": ("cash", ""),
-    "VYBER": ("cash", "cash"),
-    "VYBER KARTOU": ("cash", "cash"),
-    "PREVOD Z UCTU": ("transfer", ""),
-    "PREVOD NA UCET": ("transfer", ""),
-}
 #: Loan status -> the label: defaulted (finished unpaid, or running and in debt).
 DEFAULTED = {"A": 0, "B": 1, "C": 0, "D": 1}
 
@@ -86,11 +69,12 @@ class Lender:
     """The files that were written, and who is in them.
 
     Attributes:
-        spending: one CSV per file of the bank.
+        spending: the bank's own transaction files.
         loans: the entity file: subject_id, event_timestamp, loan_id, defaulted.
         clients: everybody asked, as subject_id, in order.
         agreeing: those who agree.
         holders: loan_id -> everybody whose data the account's rows are, its owner first.
+        accounts: account_id -> the same.
     """
 
     consents: Path
@@ -99,6 +83,7 @@ class Lender:
     clients: tuple[str, ...]
     agreeing: tuple[str, ...]
     holders: dict[int, tuple[str, ...]]
+    accounts: dict[str, tuple[str, ...]]
 
     @property
     def joint_loans(self) -> frozenset[int]:
@@ -140,17 +125,12 @@ def write_lender(data: Path, directory: Path) -> Lender:
     entities = [entity_row(loan, accounts) for loan in loans]
     return Lender(
         consents=_write_jsonl(directory / "consents.jsonl", consent_records(accounts, agreeing)),
-        spending=tuple(
-            _write_csv(
-                directory / f"spending_{number}.csv",
-                [spending_row(row, accounts) for row in read_rows(data / name, ",")],
-            )
-            for number, name in enumerate(TRANSACTION_FILES, 1)
-        ),
+        spending=tuple(data / name for name in TRANSACTION_FILES),
         loans=_write_csv(directory / "loans.csv", entities),
         clients=tuple(clients),
         agreeing=tuple(agreeing),
         holders={int(loan["loan_id"]): accounts[loan["account_id"]].holders for loan in loans},
+        accounts={number: account.holders for number, account in accounts.items()},
     )
 
 
@@ -228,41 +208,6 @@ def _given(person: str, purpose: str) -> dict[str, str]:
         "expires_at": CONSENT_UNTIL,
         "data_from": CONSENT_FROM,
     }
-
-
-def spending_row(row: Row, accounts: Mapping[str, Account]) -> dict[str, str]:
-    """One transaction under the account's owner; codes nobody knows stay for the validation to judge.
-
-    Raises:
-        BadInput: the account is not one of the loan accounts.
-    """
-    if row["account_id"] not in accounts:
-        raise BadInput("a transaction is of an account without a loan", remedy="Get the file again.")
-    kind, category = kind_and_category(row["operation"], row["k_symbol"])
-    return {
-        "subject_id": accounts[row["account_id"]].owner,
-        "transaction_id": row["trans_id"],
-        "occurred_at": f"{row['date']}T00:00:00Z",
-        "amount": row["amount"],
-        "currency": CURRENCY,
-        "direction": DIRECTIONS.get(row["type"], ""),
-        "kind": kind,
-        "category": category,
-        "counterparty": counterparty(row["bank"], row["account"]),
-        "balance_after": row["balance"],
-    }
-
-
-def kind_and_category(operation: str, k_symbol: str) -> tuple[str, str]:
-    """What a payment was; a symbol of blanks is none."""
-    symbol = k_symbol.strip()
-    return BY_SYMBOL.get(symbol) or BY_OPERATION.get(operation.strip(), ("other", ""))
-
-
-def counterparty(bank: str, account: str) -> str:
-    """Bank and account number of the other side; the number became a float, and 0.0 stands for none."""
-    number = account.strip().removesuffix(".0")
-    return "" if number in ("", "0") else f"{bank.strip()} {number}".strip()
 
 
 def entity_row(loan: Row, accounts: Mapping[str, Account]) -> dict[str, str | int]:

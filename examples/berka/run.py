@@ -30,7 +30,18 @@ from consent.home import Home
 from consent.nouns import ANY
 from console.show import exit_code, say, say_error, say_json, say_unforeseen
 from examples.berka.model import FOLDS, REPEATS, Auc, out_of_fold_auc
-from examples.berka.prepare import CURRENCY, SOURCE, WITHDRAWING, Lender, chosen, find_data, write_lender
+from examples.berka.prepare import (
+    CURRENCY,
+    MAPPING,
+    SOURCE,
+    WITHDRAWING,
+    Lender,
+    chosen,
+    find_data,
+    read_rows,
+    write_lender,
+)
+from examples.reenact import Say, ingest_mapped, listed, reconciliation
 from ingestion.sources import SOURCES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -42,8 +53,6 @@ Real transactions and loans of a Czech bank, 1993-1998. The consents are a re-en
 nobody was ever asked; a documented share of the clients stands for those who agree.
 """
 FEATURES = [feature.name for feature in SOURCES[SOURCE].features]
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -155,32 +164,44 @@ def _import_consents(home: Home, lender: Lender, tell: Say) -> dict[str, Any]:
     report = import_records(home, lender.consents, actor=ACTOR)
     rejected = Counter(line.reason for line in report.rejected)
     tell(
-        f"{report.read:,} consent records, {report.recorded:,} recorded as imported; rejected: {_listed(rejected)}"
+        f"{report.read:,} consent records, {report.recorded:,} recorded as imported; rejected: {listed(rejected)}"
     )
     return {"read": report.read, "recorded": report.recorded, "rejected_by_reason": dict(rejected)}
 
 
 def _ingest(home: Home, lender: Lender, tell: Say) -> dict[str, Any]:
-    from ingestion.run import ingest  # loads Great Expectations, which takes seconds
-
-    report = ingest(home, SOURCE, lender.spending)
-    counts = {name: report.total(name) for name in ("read", "loaded", "refused", "quarantined", "rejected")}
-    if counts["read"] != sum(counts.values()) - counts["read"]:
-        raise EvidenceError("the counts of the ingestion do not add up", remedy="Please report it.")
-    by_reason, by_rule = Counter[str](), Counter[str]()
-    for file in report.files:
-        by_reason.update(file.refused)
-        by_rule.update(file.quarantined_by_rule)
+    counts = ingest_mapped(home, SOURCE, lender.spending, MAPPING)
+    tell("\n" + reconciliation(counts))
+    counts["amounts"] = _amounts(home, lender)
     tell(
-        "\n{read:,} transactions = {loaded:,} loaded + {refused:,} refused + {quarantined:,} quarantined"
-        " + {rejected:,} rejected".format(**counts)
+        "  amounts: {loaded:,} crowns loaded + {quarantined:,} quarantined, as in the bank's files".format(
+            **counts["amounts"]
+        )
     )
-    tell(f"  refused: {_listed(by_reason)}; quarantined: {_listed(by_rule)}")
-    return {**counts, "refused_by_reason": dict(by_reason), "quarantined_by_rule": dict(by_rule)}
+    return counts
 
 
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{number:,} {name}" for name, number in sorted(counts.items())) or "none"
+def _amounts(home: Home, lender: Lender) -> dict[str, int]:
+    """Whole crowns in the vault and in quarantine, against those in the bank's files of people who may be used.
+
+    Raises:
+        EvidenceError: they differ.
+    """
+    from ingestion.vault import STORES, read_store
+
+    held = {
+        store: sum(
+            int(a or 0) for rows in read_store(home, store, SOURCE) for a in rows["amount"].to_pylist()
+        )
+        for store in STORES
+    }
+    yes, expected = set(lender.agreeing), 0
+    accounts = {a for a, holders in lender.accounts.items() if yes.issuperset(holders)}
+    for path in lender.spending:
+        expected += sum(int(row["amount"]) for row in read_rows(path, ",") if row["account_id"] in accounts)
+    if sum(held.values()) != expected:
+        raise EvidenceError("the amounts of the ingestion do not add up", remedy="Please report it.")
+    return {"loaded": held["vault"], "quarantined": held["quarantine"]}
 
 
 def _publish(home: Home, lender: Lender, tell: Say) -> pa.Table:

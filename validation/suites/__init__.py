@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import json
 import pkgutil
-from datetime import datetime
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,20 @@ def columns_of(source: str) -> pa.Schema:
     """
     columns: pa.Schema = _module(source).COLUMNS
     return columns
+
+
+def codes_of(source: str, *, currency: str) -> dict[str, frozenset[str]]:
+    """The columns that may hold nothing but certain codes, and which.
+
+    Raises:
+        ConfigError: the source has no suite.
+    """
+    rules = suite_for(source, currency=currency, now=datetime(2000, 1, 1, tzinfo=UTC)).expectations
+    return {
+        rule.column: frozenset(rule.value_set)
+        for rule in rules
+        if type(rule).__name__ == "ExpectColumnValuesToBeInSet"
+    }
 
 
 def suite_hash(suite: ExpectationSuite) -> str:
