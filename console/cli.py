@@ -18,6 +18,7 @@ from console import (
     data_commands,
     event_commands,
     export_commands,
+    feature_server_commands,
     key_commands,
     log_commands,
     model_commands,
@@ -77,6 +78,9 @@ app.command("ingest")(data_commands.ingest)
 app.command("publish")(data_commands.publish)
 app.command("versions")(data_commands.versions)
 app.command("training-set")(data_commands.training_set)
+app.command("serve-offline")(feature_server_commands.serve_offline)
+app.command("serve-online")(feature_server_commands.serve_online)
+app.command("client-config")(feature_server_commands.client_config)
 app.command("export")(access_commands.export)
 app.command("erase")(rights_commands.erase)
 app.command("sweep")(rights_commands.sweep)

@@ -73,7 +73,7 @@ class ConsentRetrievalJob(RetrievalJob):
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         self.receipt = None
         table, self.receipt = self._execute()
-        return table
+        return table if self.receipt is None else _named(table, self.receipt)
 
     def to_arrow_batches(self) -> Iterator[pa.Table]:
         """The result in batches, so that it may be larger than memory; named as where Feast has it, for Snowflake.
@@ -85,7 +85,9 @@ class ConsentRetrievalJob(RetrievalJob):
         if self._stream is None:
             return iter([self.to_arrow()])
         batches, self.receipt = self._stream()
-        return map(self._with_on_demand_features, batches)
+        receipt = self.receipt
+        named = (batch if receipt is None else _named(batch, receipt) for batch in batches)
+        return map(self._with_on_demand_features, named)
 
     def as_in(self, receipt: Receipt) -> ConsentRetrievalJob:
         """A job that gives the values of an earlier fetch again, less what consent has taken away since.
@@ -152,6 +154,16 @@ class ConsentRetrievalJob(RetrievalJob):
             "there is no query to hand out: consent is decided while the values are read",
             remedy="Take the values themselves, with to_df or to_arrow.",
         )
+
+
+#: Names the receipt in the metadata of a result's schema, which goes over the wire with it.
+RECEIPT = b"assent.receipt"
+
+
+def _named(table: pa.Table, receipt: Receipt) -> pa.Table:
+    return table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), RECEIPT: receipt.receipt_id.encode()}
+    )
 
 
 def _job(wanted: Wanted, on_demand: list[Any], metadata: RetrievalMetadata) -> ConsentRetrievalJob:
