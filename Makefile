@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check examples example-berka example-mvad example-studentlife bench-line bench-ledger bench-vault bench-erasure docs lock clean
+.PHONY: help install demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +46,11 @@ example-mvad: $(READY)  ## real employment histories, month by month, through a 
 example-studentlife: $(READY)  ## real app usage through a mapping file
 	$(BIN)/python -m examples.studentlife.run
 
-examples: example-berka example-mvad example-studentlife  ## all of them
+example-telecom: $(READY)  ## a fourth source in a package of its own, on generated top-ups
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --upgrade --target .assent-telecom ./examples/telecom
+	PYTHONPATH=.assent-telecom $(BIN)/python -m examples.telecom.run
+
+examples: example-berka example-mvad example-studentlife example-telecom  ## all of them
 
 bench-line: $(READY)  ## the whole line beside plain DuckDB
 	$(BIN)/python benchmarks/bench_line.py

@@ -7,14 +7,21 @@ Source: W3C Data Privacy Vocabulary 2.3 (purposes, personal data categories); EU
 
 from __future__ import annotations
 
+import re
+from importlib.metadata import entry_points
+
 from consent.errors import ConfigError, Denied
 
-#: Source name -> W3C DPV personal-data category.
-SOURCES = {
+#: The sources that come with Assent -> W3C DPV personal-data category.
+BUILT_IN = {
     "app_usage": "pd:DeviceApplications",
     "employment": "pd:EmploymentHistory",
     "spending": "pd:Transaction",
 }
+
+#: Installed packages add sources by naming them under this entry point, see docs/adding-a-source.md:
+#: the name is the source's, the value its W3C DPV category. No code of theirs is loaded here.
+ENTRY_POINT = "assent.catalog"
 
 #: Purpose name -> W3C DPV purpose or operation.
 PURPOSES = {
@@ -28,6 +35,62 @@ PURPOSES = {
 PROHIBITED = frozenset(
     {"contacts", "call_logs", "media", "files", "location", "social_graph", "social_network", "health"}
 )
+
+
+#: The same by W3C DPV category, whatever a source calls itself.
+PROHIBITED_CATEGORIES = frozenset(
+    f"pd:{name}"
+    for name in (
+        *("CallLog", "Communication", "Contact", "SocialMediaCommunication", "SocialNetwork"),
+        *("Location", "Picture", "DNACode", "Genetic", "Disability", "DrugTestResult"),
+        *("Health", "HealthHistory", "HealthRecord", "MedicalHealth", "MentalHealth", "PhysicalHealth"),
+    )
+)
+
+
+def fault_of(name: str, category: str, taken: frozenset[str] | set[str]) -> str:
+    """Why a source cannot join the catalog; empty if it can."""
+    if name in PROHIBITED or category in PROHIBITED_CATEGORIES:
+        return "this data is prohibited: no consent can open it"
+    if re.fullmatch("[a-z][a-z0-9_]{1,39}", name) is None:
+        return "its name is not 2 to 40 small letters, digits and _"
+    if name in taken:
+        return "there is another source of this name"
+    if re.fullmatch("pd:[A-Z][A-Za-z]{1,60}", category) is None:
+        return "its category is none of W3C DPV's, such as pd:Transaction"
+    return ""
+
+
+def _installed() -> tuple[dict[str, str], dict[str, str]]:
+    """Sources of installed packages -> category, and those that cannot join -> why."""
+    added: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for point in sorted(entry_points(group=ENTRY_POINT), key=lambda p: (p.name, p.value)):
+        if fault := fault_of(point.name, point.value, {*BUILT_IN, *added}):
+            faults[point.name] = fault
+        else:
+            added[point.name] = point.value
+    return added, faults
+
+
+_added, FAULTS = _installed()
+
+#: Source name -> W3C DPV personal-data category.
+SOURCES = BUILT_IN | _added
+
+
+def require_sound_catalog() -> None:
+    """Refuse to work while an installed package registers a source that cannot join the catalog.
+
+    Raises:
+        Denied: the source is prohibited.
+        ConfigError: it is not described as it must be, or its name is taken.
+    """
+    for name, fault in FAULTS.items():
+        said, remedy = f"an installed package registers the source {name!r}: {fault}", "Uninstall or mend it."
+        if "prohibited" in fault:
+            raise Denied(said, remedy=remedy, code="PROHIBITED")
+        raise ConfigError(said, remedy=remedy)
 
 
 def require_source(name: str) -> str:

@@ -32,6 +32,7 @@ from functools import cached_property
 from pathlib import Path
 
 from consent.accesses import AccessLog
+from consent.catalog import require_sound_catalog
 from consent.datakeys import DataKeys
 from consent.directory import Directory
 from consent.epochs import Epochs
@@ -141,6 +142,7 @@ class Home:
             Conflict: there is a home, or something else, already.
             ConfigError: the keys would lie inside the home.
         """
+        require_sound_catalog()
         root = root.absolute()
         keys = (keys or keys_beside(root)).absolute()
         if root.resolve() in (keys.resolve(), *keys.resolve().parents):
@@ -179,6 +181,7 @@ class Home:
             Unavailable: there is none.
             ConfigError: its settings cannot be understood.
         """
+        require_sound_catalog()
         root = root.absolute()
         try:
             text = (root / CONFIG_FILE).read_text(encoding="utf-8")

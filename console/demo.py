@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from consent.catalog import PURPOSES, SOURCES
+from consent.catalog import BUILT_IN, PURPOSES
 from consent.clock import now_utc
 from consent.errors import Conflict, EvidenceError
 from consent.home import Home, keys_beside
@@ -147,7 +147,7 @@ class _Transcript:
         home, now = Home.open(self._home), now_utc()
         keys = home.directory.find([p.customer for p in self._inputs.people])
         timeline, rows = home.gate.timeline(), []
-        for source in SOURCES:
+        for source in BUILT_IN:
             reasons = [
                 timeline.judge(
                     pa.chunked_array([pa.array(keys, pa.string())]), source, p, data_at=None, as_of=now
@@ -162,7 +162,7 @@ class _Transcript:
         home, now = Home.open(self._home), now_utc()
         for feature in ("spend_30d", "tenure_days", "events_30d"):
             training = training.filter(pc.is_valid(training[feature]))
-        for source in SOURCES:
+        for source in BUILT_IN:
             reasons = home.gate.timeline().judge(
                 training["subject_key"], source, "credit_scoring", data_at=None, as_of=now
             )

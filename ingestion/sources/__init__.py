@@ -1,13 +1,22 @@
-"""The catalog of sources: every module here that has a ``SOURCE``. One file adds one."""
+"""The catalog of sources: every module here that has a ``SOURCE``, and those of installed packages.
+
+A package names its module under the entry point ``assent.sources``; docs/adding-a-source.md tells how.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 
+from consent.catalog import BUILT_IN
+from consent.catalog import SOURCES as CATALOG
 from consent.errors import ConfigError
 from ingestion.source import Source
+
+ENTRY_POINT = "assent.sources"
 
 
 def _found() -> Iterator[Source]:
@@ -15,6 +24,24 @@ def _found() -> Iterator[Source]:
         candidate = getattr(importlib.import_module(module.name), "SOURCE", None)
         if isinstance(candidate, Source):
             yield candidate
+    installed = {point.name: point.value for point in entry_points(group=ENTRY_POINT)}
+    for name in sorted(set(CATALOG) - set(BUILT_IN)):
+        yield _installed(name, installed.get(name, ""))
+
+
+def _installed(name: str, module: str) -> Source:
+    """The source that an installed package describes."""
+    described = getattr(importlib.import_module(module), "SOURCE", None) if module else None
+    if not isinstance(described, Source) or described.name != name:
+        raise ConfigError(
+            f"the package of the source {name} does not describe it",
+            remedy=f"Its entry point {ENTRY_POINT} names a module whose SOURCE is a Source of that name.",
+        )
+    if re.fullmatch(rf"{re.escape(name)}_v[1-9]\d*", described.definition) is None:
+        raise ConfigError(
+            f"the definition of the source {name} has another name", remedy=f"Call it {name}_v1, ..."
+        )
+    return described
 
 
 #: Every source, by its name.

@@ -1,5 +1,6 @@
 """One suite per source, as code: every module here is the suite of the source it is named after.
 
+An installed package names the suite's module under the entry point ``assent.suites``.
 Each has ``COLUMNS``, the Arrow schema of the source's tables, and ``suite(currency=, now=)``.
 """
 
@@ -10,18 +11,26 @@ import importlib
 import json
 import pkgutil
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from consent.catalog import SOURCES as CATALOG
 from consent.errors import ConfigError
 
 if TYPE_CHECKING:
     from great_expectations import ExpectationSuite
 
+ENTRY_POINT = "assent.suites"
+_MODULES = {module.name: f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)}
+_MODULES = {
+    point.name: point.value for point in entry_points(group=ENTRY_POINT) if point.name in CATALOG
+} | _MODULES
+
 #: The sources that have a suite.
-SOURCES = tuple(module.name for module in pkgutil.iter_modules(__path__))
+SOURCES = tuple(sorted(_MODULES))
 
 
 def suite_for(source: str, *, currency: str, now: datetime) -> ExpectationSuite:
@@ -78,4 +87,4 @@ def _module(source: str) -> ModuleType:
             remedy="Add a module of its name to validation/suites.",
         )
     # Late: a suite needs Great Expectations, which takes seconds to import.
-    return importlib.import_module(f"{__name__}.{source}")
+    return importlib.import_module(_MODULES[source])

@@ -1,0 +1,1 @@
+"""A fourth source in a package of its own."""
