@@ -64,7 +64,8 @@ bench-vault: $(READY)  ## sealed records beside Parquet's own encryption and cel
 bench-erasure: $(READY)  ## erasing 1 and 1,000 of a million people from a whole home; the last line is JSON
 	$(BIN)/python benchmarks/bench_erasure.py
 
-docs: $(READY)  ## write docs/sources.md from the definitions
+docs: $(READY)  ## write docs/sources.md and docs/reports.md from the definitions
+	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md
 	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md
 
 lock:  ## pin the dependencies anew (needs uv)

@@ -53,6 +53,7 @@ from consent.queries import (
     find_events,
     open_tree,
     read_entries,
+    read_events_at,
     read_events_of,
     read_facts,
     read_handovers,
@@ -369,6 +370,11 @@ class Ledger:
         with self._connection() as connection:
             sql = "SELECT grant_id, retention FROM event WHERE kind = ? AND source = ? AND retention IS NOT NULL"
             return {str(grant): int(of) for grant, of in run(connection, sql, (Kind.GIVEN.value, source))}
+
+    def entries(self, leaf_indexes: Sequence[int]) -> list[Recorded]:
+        """The entries at these positions, in order; those that an erasure has blanked are not among them."""
+        with self._connection() as connection:
+            return read_events_at(connection, leaf_indexes)
 
     def find_event(self, event_id: str) -> Recorded | None:
         """The entry with this idempotency key, if it is on record and not blanked."""

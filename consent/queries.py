@@ -58,6 +58,12 @@ def read_events_of(connection: sa.Connection, subject_key: str) -> Iterator[Reco
     return map(_recorded, rows)
 
 
+def read_events_at(connection: sa.Connection, leaf_indexes: Iterable[int]) -> list[Recorded]:
+    """The entries at these positions, in order, as far as they are not blanked."""
+    rows = select_in(connection, SELECT + " WHERE leaf_index", leaf_indexes)
+    return sorted((_recorded(row) for row in rows if row[_KIND]), key=lambda r: r.leaf_index)
+
+
 def read_facts(fetch: Callable[[str], Iterable[Sequence[Any]]], subject_key: str) -> Facts:
     """Everything on record about a subject and the co-subjects of their data.
 

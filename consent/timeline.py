@@ -155,7 +155,7 @@ class Book:
             self.size += batch.num_rows
 
 
-class _Table:
+class Folded:
     """A table of the book that goes when nobody needs it any more: hold it while its name is in use."""
 
     def __init__(self, book: Book, kind: str) -> None:
@@ -202,8 +202,8 @@ class Timeline:
         self.ledger_size = self._book.size
         self._known_at = FOREVER if known_at is None else micros(known_at)
         self._lock = threading.RLock()
-        self._restricted: dict[str, _Table] = {}
-        self._spans: OrderedDict[tuple[str, str], _Table] = OrderedDict()
+        self._restricted: dict[str, Folded] = {}
+        self._spans: OrderedDict[tuple[str, str], Folded] = OrderedDict()
 
     def known(self, known_at: datetime) -> Timeline:
         """The same entries, as far as they were known at an earlier moment."""
@@ -235,13 +235,22 @@ class Timeline:
 
     # ------------------------------------------------------------------ folding
 
-    def _fold(self, source: str, purpose: str) -> _Table:
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the packed entries (``event``, see `consent.fold`), for one question."""
+        return self._book.cursor()
+
+    @property
+    def knowledge(self) -> dict[str, int]:
+        """What bounds the entries that count: parameters ``size`` and ``known_at`` of a question."""
+        return {"size": self.ledger_size, "known_at": self._known_at}
+
+    def fold(self, source: str, purpose: str) -> Folded:
         """The spans of a source and purpose."""
         with self._lock:
             if (source, purpose) not in self._spans:
                 self._make_room()
                 restricted = self._fold_restricted(source)
-                own, spans = _Table(self._book, "own"), _Table(self._book, "spans")
+                own, spans = Folded(self._book, "own"), Folded(self._book, "spans")
                 about = {"source": source, "purpose": purpose}
                 self._run(fold.OWN.format(table=own.name), **about)
                 self._run(
@@ -259,17 +268,16 @@ class Timeline:
             self._spans.popitem(last=False)
             del sizes[0]
 
-    def _fold_restricted(self, source: str) -> _Table:
+    def _fold_restricted(self, source: str) -> Folded:
         with self._lock:
             if source not in self._restricted:
-                table = _Table(self._book, "restricted")
+                table = Folded(self._book, "restricted")
                 self._run(fold.RESTRICTED.format(table=table.name), source=source)
                 self._restricted[source] = table
             return self._restricted[source]
 
     def _run(self, sql: str, **parameters: object) -> None:
-        known = {"size": self.ledger_size, "known_at": self._known_at}
-        wanted = {k: v for k, v in (known | parameters).items() if f"${k}" in sql}
+        wanted = {k: v for k, v in (self.knowledge | parameters).items() if f"${k}" in sql}
         self._book.cursor().execute(sql, wanted)
 
     # ------------------------------------------------------------------ looking
@@ -281,7 +289,7 @@ class Timeline:
             One row per person and span: subject_key, source, purpose, from_at and until_at (microseconds, half
             open), reason (null: usable), party, grant_id, data_from, data_until, data_life (microseconds), imported.
         """
-        spans = self._fold(source, purpose)
+        spans = self.fold(source, purpose)
         return fetch_arrow(
             self._book.cursor(),
             f"""SELECT subject_key, $source AS source, $purpose AS purpose, from_at, until_at,
@@ -325,7 +333,7 @@ class Timeline:
         GIVEN stands where there is none. People about whom nothing is on record are left out.
         """
         cursor = self._book.cursor()
-        spans = self._fold(source, purpose)
+        spans = self.fold(source, purpose)
         cursor.register("wanted", pa.table({"subject_key": pc.unique(subject_keys)}))
         rows = cursor.execute(
             f"""WITH direct AS (SELECT subject_key::UUID AS subject FROM wanted),
@@ -351,7 +359,7 @@ class Timeline:
 
     def usable_of(self, source: str, purpose: str, *, as_of: datetime | None = None) -> pa.Table:
         """`usable` for one source and purpose, in order; of one instant only, if it is named."""
-        spans = self._fold(source, purpose)
+        spans = self.fold(source, purpose)
         during = "" if as_of is None else f"AND from_at <= {micros(as_of)} AND until_at > {micros(as_of)}"
         return fetch_arrow(
             self._book.cursor(),
@@ -415,7 +423,7 @@ class Timeline:
         earliest, latest = (micros(as_of),) * 2 if isinstance(as_of, datetime) else _range(asked["as_of"])
         cursor = self._book.cursor()
         cursor.register("asked", asked)
-        spans = self._fold(source, purpose)
+        spans = self.fold(source, purpose)
         dated = "data_at" in asked.column_names
         limits = [name for name in spans.limits if dated and not (derived and name == "data_until")]
         sql = _judge_sql(spans.name, limits, at_once=at_once)
@@ -437,12 +445,7 @@ class Timeline:
         numbered = asked.set_column(0, "position", pa.array(np.arange(asked.num_rows)))
         cursor.register("miss", numbered)
         restricted = self._fold_restricted(source)
-        parameters = {
-            "size": self.ledger_size,
-            "known_at": self._known_at,
-            "source": source,
-            "purpose": purpose,
-        }
+        parameters: dict[str, object] = {**self.knowledge, "source": source, "purpose": purpose}
         found = fetch_arrow(cursor, fold.MISSES.format(restricted=restricted.name), parameters)
         codes = pc.index_in(found["reason"], value_set=pa.array(_REASONS)).cast(pa.int8())
         return _by_position(pa.table({"position": found["position"], "code": codes}), asked.num_rows)

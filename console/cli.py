@@ -23,6 +23,7 @@ from console import (
     log_commands,
     model_commands,
     receipt_commands,
+    report_commands,
     rights_commands,
     show,
     time_commands,
@@ -84,6 +85,7 @@ app.command("client-config")(feature_server_commands.client_config)
 app.command("export")(access_commands.export)
 app.command("erase")(rights_commands.erase)
 app.command("sweep")(rights_commands.sweep)
+app.command("report")(report_commands.report)
 app.add_typer(rights_commands.certificate_app, name="certificate")
 app.add_typer(model_commands.app, name="model")
 app.add_typer(receipt_commands.app, name="receipt")

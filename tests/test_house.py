@@ -15,7 +15,7 @@ import typer
 from console.cli import app
 
 REPO = Path(__file__).parents[1]
-ROOMS = ("consent", "validation", "ingestion", "feature_repo", "rights", "console")
+ROOMS = ("consent", "validation", "ingestion", "feature_repo", "rights", "reports", "console")
 
 
 def tracked(*patterns: str) -> list[str]:

@@ -270,7 +270,7 @@ def test_only_the_access_package_reads_ungated() -> None:
     root = Path(__file__).parent.parent.parent
     callers = {
         str(path.relative_to(root))
-        for room in ("consent", "ingestion", "validation", "feature_repo", "rights", "console")
+        for room in ("consent", "ingestion", "validation", "feature_repo", "rights", "reports", "console")
         for path in (root / room).rglob("*.py")
         if "for_own_access_package" in path.read_text("utf-8")
     }
