@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure docs lock clean
+.PHONY: help install demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-vault: $(READY)  ## sealed records beside Parquet's own encryption and cel
 
 bench-erasure: $(READY)  ## erasing 1 and 1,000 of a million people from a whole home; the last line is JSON
 	$(BIN)/python benchmarks/bench_erasure.py
+
+bench-receipts: $(READY)  ## which training sets and models used a person, of a thousand; the last line is JSON
+	$(BIN)/python benchmarks/bench_receipts.py
 
 docs: $(READY)  ## write docs/sources.md and docs/reports.md from the definitions
 	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md

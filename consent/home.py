@@ -27,7 +27,7 @@ import re
 import secrets
 import shutil
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from consent.files import write_atomically
 from consent.key_service import ServiceSettings, parse_key_service
 from consent.keyring import Keyring
 from consent.ledger import Ledger
+from consent.lineage_settings import Lineage, parse_lineage
 from consent.migrate import migrate
 from consent.timeline import Gate
 from consent.tokens import Tokens
@@ -108,6 +109,7 @@ class Settings:
         key_service: wraps the epoch keys made from now on; None: they lie in the keyring.
         storage: how long what is kept.
         online: where online features lie.
+        lineage: who is told of training sets besides their receipts.
     """
 
     origin: str
@@ -119,6 +121,7 @@ class Settings:
     key_service: ServiceSettings | None = None
     storage: Storage = Storage()
     online: Online = Online()
+    lineage: Lineage = field(default_factory=Lineage)
 
 
 class Home:
@@ -340,6 +343,7 @@ def _parse_settings(text: str) -> Settings:
         "key_service",
         "storage",
         "online",
+        "lineage",
     }
     if raw.get("format") != FORMAT or not isinstance(raw.get("origin"), str) or set(raw) - known:
         raise ConfigError(
@@ -365,6 +369,7 @@ def _parse_settings(text: str) -> Settings:
         _parse_key_service(raw["key_service"]) if "key_service" in raw else None,
         _parse_storage(raw.get("storage", {})),
         _parse_online(raw.get("online", {})),
+        parse_lineage(raw.get("lineage", {})),
     )
 
 

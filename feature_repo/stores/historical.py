@@ -31,6 +31,7 @@ from consent.nouns import Reason
 from consent.timeline import Timeline
 from feature_repo.stores.config import ConsentStoreConfig
 from feature_repo.stores.entity_rows import Chunk, EntityRows, RowsHash
+from feature_repo.stores.lineage import tell
 from feature_repo.stores.members import write_members
 from feature_repo.stores.point_in_time import (
     Asked,
@@ -197,6 +198,19 @@ class Execution:
         self._people: pa.StringArray = pa.array([], pa.string())
         self._rows_hash = RowsHash(wanted.entity_columns)
 
+    @classmethod
+    def of(cls, wanted: Wanted, receipt: Receipt) -> Execution:
+        """An execution that stands where the one of a receipt stood: its tables, its ledger, its instant."""
+        execution = cls(replace(wanted, reproduced=receipt))
+        execution._wanted = wanted
+        execution._timeline = execution._timeline.of_size(receipt.ledger_size)
+        execution._now = receipt.created_at
+        return execution
+
+    def look(self, chunk: Chunk) -> list[Seen]:
+        """What consent says to some entity rows, without reading a feature; counted nowhere."""
+        return self._look(chunk, values=False)
+
     def answer(self, chunk: Chunk) -> pa.Table:
         """Some entity rows with their features; counted for the receipt."""
         seen = self._look(chunk)
@@ -256,16 +270,18 @@ class Execution:
             views=tuple(self._outcomes),
             reproduces=None if reproduced is None else reproduced.receipt_id,
         )
-        return write_receipt(self._home, draft)
+        receipt = write_receipt(self._home, draft)
+        tell(self._home, receipt)
+        return receipt
 
-    def _look(self, chunk: Chunk, *, values: bool = True) -> list[_Seen]:
+    def _look(self, chunk: Chunk, *, values: bool = True) -> list[Seen]:
         """What the views hold for some entity rows, and what consent says to it."""
         return [
             self._look_into(view, chunk, list(dict.fromkeys(view.columns.values())) if values else [])
             for view in self._wanted.views
         ]
 
-    def _look_into(self, view: ViewPlan, chunk: Chunk, columns: list[str]) -> _Seen:
+    def _look_into(self, view: ViewPlan, chunk: Chunk, columns: list[str]) -> Seen:
         asked, version = chunk.by_person(view.entity), self._versions[view.table]
         about = (view.source, self._wanted.store.purpose)
         people = pa.chunked_array([asked.people])
@@ -277,7 +293,7 @@ class Execution:
         reasons = reasons_for(self._timeline, *about, asked, at_now, found.value_at, now=self._now)
         if self._wanted.reproduced is not None:
             reasons = pc.coalesce(reasons, self._reasons_then(self._wanted.reproduced, about, asked, found))
-        return _Seen(view, chunk.table.num_rows, asked, found, reasons)
+        return Seen(view, chunk.table.num_rows, asked, found, reasons)
 
     def _reasons_then(self, receipt: Receipt, about: tuple[str, str], asked: Asked, found: Found) -> pa.Array:
         """Why the rows might not see their values when the receipt was written."""
@@ -286,7 +302,7 @@ class Execution:
         at_then = timeline.judge(people, *about, data_at=None, as_of=then, derived=True)
         return reasons_for(timeline, *about, asked, at_then, found.value_at, now=then)
 
-    def _count(self, chunk: Chunk, seen: list[_Seen]) -> None:
+    def _count(self, chunk: Chunk, seen: list[Seen]) -> None:
         self._rows += chunk.table.num_rows
         self._rows_hash.add(chunk)
         self._outcomes = [_sum(o, each.outcome) for o, each in zip(self._outcomes, seen, strict=True)]
@@ -308,7 +324,7 @@ class _Decided:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """One view's rows for a chunk.
 
     Attributes:

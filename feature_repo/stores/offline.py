@@ -17,10 +17,11 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from pydantic import PositiveInt, StrictStr
 
-from consent.errors import BadInput, Denied, Gap
+from consent.errors import BadInput, ConfigError, Denied, Gap
 from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
 from feature_repo.stores.entity_rows import read_entity_rows
 from feature_repo.stores.entity_sql import read_entity_query
+from feature_repo.stores.explanation import Explanation, explain
 from feature_repo.stores.historical import Wanted, fetch, plan_view, require_new_names, stream
 from feature_repo.stores.point_in_time import latest_rows
 from feature_repo.stores.receipts import Receipt
@@ -58,6 +59,7 @@ class ConsentRetrievalJob(RetrievalJob):
         *,
         stream: Callable[[], tuple[Iterator[pa.Table], Receipt | None]] | None = None,
         reproduce: Callable[[Receipt], ConsentRetrievalJob] | None = None,
+        explain: Callable[[Receipt], Explanation] | None = None,
         on_demand_feature_views: list[Any] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
@@ -65,6 +67,7 @@ class ConsentRetrievalJob(RetrievalJob):
         self._execute = execute
         self._stream = stream
         self._reproduce = reproduce
+        self._explain = explain
         self._on_demand_feature_views = on_demand_feature_views or []
         self._full_feature_names = full_feature_names
         self._metadata = metadata
@@ -100,6 +103,18 @@ class ConsentRetrievalJob(RetrievalJob):
         if self._reproduce is None:
             raise BadInput("a scan of a table has no receipt", remedy="Reproduce a historical fetch.")
         return self._reproduce(receipt)
+
+    def explain(self) -> Explanation:
+        """What became of the rows of the last execution: a table, and a picture in notebooks.
+
+        Raises:
+            ConfigError: there was none yet.
+        """
+        if self._explain is None or self.receipt is None:
+            raise ConfigError(
+                "there is no fetch to explain yet", remedy="Take its values first, with to_df or to_arrow."
+            )
+        return self._explain(self.receipt)
 
     def _with_on_demand_features(self, batch: pa.Table) -> pa.Table:
         """As `to_arrow` does it, for one batch."""
@@ -171,6 +186,7 @@ def _job(wanted: Wanted, on_demand: list[Any], metadata: RetrievalMetadata) -> C
         lambda: fetch(wanted),
         stream=lambda: stream(wanted),
         reproduce=lambda receipt: _job(wanted.as_in(receipt), on_demand, metadata),
+        explain=lambda receipt: explain(wanted, receipt),
         on_demand_feature_views=on_demand,
         full_feature_names=wanted.full_feature_names,
         metadata=metadata,
