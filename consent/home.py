@@ -33,6 +33,7 @@ from pathlib import Path
 
 from consent.accesses import AccessLog
 from consent.catalog import require_sound_catalog
+from consent.console_settings import ConsoleSettings, parse_console
 from consent.datakeys import DataKeys
 from consent.directory import Directory
 from consent.epochs import Epochs
@@ -110,6 +111,7 @@ class Settings:
         storage: how long what is kept.
         online: where online features lie.
         lineage: who is told of training sets besides their receipts.
+        console: how the officer's console is reached, and who may sign in.
     """
 
     origin: str
@@ -122,6 +124,7 @@ class Settings:
     storage: Storage = Storage()
     online: Online = Online()
     lineage: Lineage = field(default_factory=Lineage)
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
 class Home:
@@ -344,6 +347,7 @@ def _parse_settings(text: str) -> Settings:
         "storage",
         "online",
         "lineage",
+        "console",
     }
     if raw.get("format") != FORMAT or not isinstance(raw.get("origin"), str) or set(raw) - known:
         raise ConfigError(
@@ -370,6 +374,7 @@ def _parse_settings(text: str) -> Settings:
         _parse_storage(raw.get("storage", {})),
         _parse_online(raw.get("online", {})),
         parse_lineage(raw.get("lineage", {})),
+        parse_console(raw.get("console", {})),
     )
 
 

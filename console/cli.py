@@ -25,6 +25,7 @@ from console import (
     receipt_commands,
     report_commands,
     rights_commands,
+    serve_commands,
     show,
     time_commands,
     token_commands,
@@ -86,6 +87,7 @@ app.command("export")(access_commands.export)
 app.command("erase")(rights_commands.erase)
 app.command("sweep")(rights_commands.sweep)
 app.command("report")(report_commands.report)
+app.command("serve")(serve_commands.serve)
 app.add_typer(rights_commands.certificate_app, name="certificate")
 app.add_typer(model_commands.app, name="model")
 app.add_typer(receipt_commands.app, name="receipt")

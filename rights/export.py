@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from consent.accesses import AccessKind
 from consent.callers import current_caller
@@ -78,9 +78,29 @@ def export_person(
         EvidenceError: something in the home is not as it was written; there is no package then.
         Unavailable: something in the home is missing, or `out` cannot be written.
     """
-    controller = require_controller(home.settings.controller)
+    require_controller(home.settings.controller)
     _require_place(home, out)
     require_free(out.absolute(), overwrite=overwrite)
+    find_person(home, subject_id)
+    with unnamed_file(out, overwrite=overwrite) as file:
+        written = write_package(home, subject_id, file, clock=clock, on_progress=on_progress)
+    return replace(written, path=out)
+
+
+def write_package(
+    home: Home,
+    subject_id: str,
+    file: BinaryIO,
+    *,
+    clock: Callable[[], datetime] = now_utc,
+    on_progress: Progress = lambda *_: None,
+) -> Exported:
+    """The same into a file that is open, or into memory; what is returned has no path of its own.
+
+    Raises:
+        BadInput, Denied, Conflict, Gap, EvidenceError, Unavailable: see `export_person`.
+    """
+    controller = require_controller(home.settings.controller)
     subject_key = find_person(home, subject_id)
     entry = home.accesses.record(AccessKind.EXPORTED, caller=current_caller(), subject_key=subject_key)
     made_at = clock()
@@ -88,13 +108,14 @@ def export_person(
         on_progress("looking at what there is", 0, _STEPS)
         view = take_view(home, controller, subject_id, subject_key, made_at)
         view = replace(view, looks=read_looks(home, subject_key, before=entry))
-        with unnamed_file(out, overwrite=overwrite) as file, Package(file, made_at) as package:
+        with Package(file, made_at) as package:
             on_progress("writing records", 1, _STEPS)
             write_files(package, home, view)
             on_progress("writing the pages", 2, _STEPS)
             manifest = _close(package, home, view)
     on_progress("done", _STEPS, _STEPS)
-    return Exported(out, tuple(package.entries), counts(view), hashlib.sha256(manifest).hexdigest())
+    sha256 = hashlib.sha256(manifest).hexdigest()
+    return Exported(Path(), tuple(package.entries), counts(view), sha256)
 
 
 def find_person(home: Home, subject_id: str) -> str:

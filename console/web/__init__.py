@@ -1,0 +1,1 @@
+"""The officer's console: server-rendered pages over what the rooms below know."""

@@ -1,0 +1,210 @@
+"""What was done: ingestion runs and quarantine, training sets and models, requests, certificates, the access log."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+
+from consent.accesses import AccessKind, AccessQuery
+from consent.clock import now_utc, parse_instant
+from consent.decide import holds
+from consent.errors import BadInput, EvidenceError, Unavailable
+from consent.evidence.certificate import verify_certificate
+from consent.figures import held_people, open_requests
+from consent.home import Home
+from consent.knowledge import holds_on
+from console.web.access import require_access
+from console.web.desk import AtDesk, Desk, From
+from console.web.drawings import share_of
+from console.web.person import download
+
+router = APIRouter(dependencies=[Depends(require_access)])
+
+PAGE = 25
+_NAME = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+# ------------------------------------------------------------------------------------------- runs
+
+
+def newest_runs(home: Home, *, limit: int, before: str = "") -> list[dict[str, Any]]:
+    """The newest reports of ingestion jobs; only these are read.
+
+    Args:
+        before: only runs whose name comes before this one.
+    """
+    names = sorted((p.name for p in home.path("runs").glob("*.json")), reverse=True)
+    wanted = [name for name in names if not before or name < f"{before}.json"]
+    return [_run(home.path("runs", name)) for name in wanted[:limit]]
+
+
+def _run(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_bytes())
+        return document | {"started": parse_instant(document["started_at"])}
+    except OSError:
+        raise Unavailable("a run's report cannot be read", remedy="Restore it from a copy.") from None
+    except (ValueError, KeyError, TypeError):
+        raise EvidenceError("a run's report is damaged", remedy="Restore it from a copy.") from None
+
+
+@router.get("/runs", name="runs")
+def runs(desk: AtDesk, before: str = "") -> Response:
+    """Ingestion jobs, newest first."""
+    found = newest_runs(desk.home, limit=PAGE + 1, before=before)
+    return desk.render("runs.html", runs=found[:PAGE], more=len(found) > PAGE)
+
+
+@router.get("/runs/{name}", name="run")
+def run(desk: AtDesk, name: str) -> Response:
+    """One job: what became of every file, by reason and by rule."""
+    path = desk.home.path("runs", f"{_named(name)}.json")
+    if not path.exists():
+        raise _missing()
+    return desk.render("run.html", run=_run(path))
+
+
+def _named(name: str) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise _missing()
+    return name
+
+
+def _missing() -> BadInput:
+    return BadInput("there is no such thing", remedy="Go back to the list.", code="NOT_FOUND")
+
+
+# ------------------------------------------------------------------------------------------- training
+
+
+@router.get("/training", name="training")
+def training(desk: AtDesk, skip: From = 0) -> Response:
+    """Training sets, newest first, and the models trained on them."""
+    from feature_repo.stores.models import read_models
+    from feature_repo.stores.receipts import read_receipts
+
+    receipts = read_receipts(desk.home)[::-1]
+    skip = min(max(skip, 0), len(receipts))
+    shown = receipts[skip : skip + PAGE]
+    return desk.render(
+        "training.html",
+        receipts=shown,
+        skip=skip,
+        page=PAGE,
+        more=len(receipts) > skip + PAGE,
+        models=read_models(desk.home),
+    )
+
+
+# ------------------------------------------------------------------------------------------- requests
+
+
+@router.get("/requests", name="requests")
+def requests(desk: AtDesk, after: From = -1, person: str = "") -> Response:
+    """Erasures that were asked for and are not done, with the day they are due; holds in force."""
+    timeline, now = desk.home.gate.timeline(), desk.home.ledger.now()
+    found = open_requests(timeline, after=after, limit=PAGE + 1)
+    life = timedelta(days=desk.home.settings.console.request_days)
+    rows = [
+        {
+            "request": each,
+            "due": each.recorded_at + life,
+            "passed": share_of(each.recorded_at, now, each.recorded_at + life),
+            "is_late": each.recorded_at + life <= now,
+            "held_by": holds_on(desk.home.ledger.facts(each.subject_key), each.source),
+        }
+        for each in found[:PAGE]
+    ]
+    people = held_people(timeline, after=person, limit=PAGE + 1)
+    held = [(key, h) for key in people[:PAGE] for h in holds(desk.home.ledger.facts(key).statements)]
+    entries = {r.leaf_index: r for r in desk.home.ledger.entries([h.leaf_index for _, h in held])}
+    desk.look("requests")
+    return desk.render(
+        "requests.html",
+        rows=rows,
+        more=found[PAGE - 1].leaf_index if len(found) > PAGE else None,
+        held=[(key, entries[h.leaf_index]) for key, h in held if h.leaf_index in entries],
+        more_held=people[PAGE - 1] if len(people) > PAGE else None,
+    )
+
+
+# ------------------------------------------------------------------------------------------- certificates
+
+
+@router.get("/certificates", name="certificates")
+def certificates(desk: AtDesk, skip: From = 0) -> Response:
+    """What erasures and sweeps destroyed, newest first."""
+    paths = sorted(
+        desk.home.path("certificates").glob("*.certificate"), key=lambda p: p.stat().st_mtime_ns, reverse=True
+    )
+    skip = min(max(skip, 0), len(paths))
+    found = [(path.stem, _certificate(desk.home, path)[1]) for path in paths[skip : skip + PAGE]]
+    return desk.render(
+        "certificates.html",
+        certificates=found,
+        skip=skip,
+        page=PAGE,
+        more=len(paths) > skip + PAGE,
+        at={name: _at(document) for name, document in found},
+    )
+
+
+@router.get("/certificates/{name}", name="certificate")
+def certificate(desk: AtDesk, name: str) -> Response:
+    """One certificate, its signature verified."""
+    _, document = _certificate(desk.home, _path(desk, name))
+    desk.look("certificate", certificate=name)
+    return desk.render("certificate.html", name=name, document=document, at=_at(document))
+
+
+@router.get("/certificates/{name}/file", name="certificate_file")
+def certificate_file(desk: AtDesk, name: str) -> Response:
+    """The signed file, to be verified on any machine."""
+    content, _ = _certificate(desk.home, _path(desk, name))
+    desk.look("certificate", certificate=name, kept="yes")
+    return download(content, f"{name}.certificate")
+
+
+def _path(desk: Desk, name: str) -> Path:
+    path: Path = desk.home.path("certificates", f"{_named(name)}.certificate")
+    if not path.exists():
+        raise _missing()
+    return path
+
+
+def _certificate(home: Home, path: Path) -> tuple[bytes, dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise Unavailable("a certificate cannot be read", remedy="Restore it from a copy.") from None
+    return content, verify_certificate(content, home.log_keys().keys)[1]
+
+
+def _at(document: dict[str, Any]) -> Any:
+    said = document.get("erased_at") or document.get("swept_at")
+    return parse_instant(str(said)) if said else now_utc()
+
+
+# ------------------------------------------------------------------------------------------- accesses
+
+
+@router.get("/accesses", name="accesses")
+def accesses(desk: AtDesk, kind: str = "", caller: str = "", before: From = 2**62) -> Response:
+    """Who used or looked at which data, newest first; this look among them."""
+    desk.look("accesses")
+    wanted = AccessKind(kind) if kind in set(AccessKind) else None
+    query = AccessQuery(kind=wanted, caller=caller[:200] or None, before=before)
+    found = desk.home.accesses.entries(query, limit=PAGE + 1)
+    return desk.render(
+        "accesses.html",
+        accesses=found[:PAGE],
+        more=len(found) > PAGE,
+        kinds=[k.value for k in AccessKind],
+        asked={"kind": kind, "caller": caller},
+    )
