@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts docs lock clean
+.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+browser:  ## a Chromium for the console's tests, where there is none (Debian and Ubuntu, as root)
+	@command -v chromium || (apt-get update -q && apt-get install -y -q chromium)
 
 install: $(READY)  ## create the environment from the hashed lock file
 

@@ -43,18 +43,16 @@ class ConsoleSettings:
         timezone: IANA name of the zone in which times are shown and asked for.
         idle_minutes: a session ends when it was not used for so long.
         session_hours: a session ends after so long in any case.
-        request_days: within how many days a person's request is due.
     """
 
     public_url: str | None = None
     timezone: str = "UTC"
     idle_minutes: int = 30
     session_hours: int = 10
-    request_days: int = 30
     openid: OpenId | None = None
 
 
-_SPANS = {"idle_minutes": 24 * 60, "session_hours": 24, "request_days": 366}
+_SPANS = {"idle_minutes": 24 * 60, "session_hours": 24}
 
 
 def parse_console(table: object) -> ConsoleSettings:

@@ -10,13 +10,11 @@ from consent.home import Home
 _KINDS = {
     "sign_in": AccessKind.SIGNED_IN,
     "refused": AccessKind.REFUSED,
-    "export": AccessKind.EXPORTED,
-    "erase": AccessKind.ERASED,
+    "erase": AccessKind.ACTED,
     "withdraw": AccessKind.ACTED,
     "hold": AccessKind.ACTED,
     "release": AccessKind.ACTED,
     "verify": AccessKind.ACTED,
-    "report": AccessKind.REPORTED,
 }
 
 

@@ -71,7 +71,6 @@ def export(desk: AtDesk, handle: str, form: Sent) -> Response:
 
     subject_key, number = desk.person(handle), form.need("number")
     require_confirmed(desk.home, number, subject_key)
-    desk.look("export", subject_key)
     package = io.BytesIO()
     write_package(desk.home, number, package)
     return download(

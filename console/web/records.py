@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from console.web.access import require_access
 from console.web.desk import AtDesk, Desk, From
 from console.web.drawings import share_of
 from console.web.person import download
+from reports.register import a_month_after
 
 router = APIRouter(dependencies=[Depends(require_access)])
 
@@ -110,13 +110,12 @@ def requests(desk: AtDesk, after: From = -1, person: str = "") -> Response:
     """Erasures that were asked for and are not done, with the day they are due; holds in force."""
     timeline, now = desk.home.gate.timeline(), desk.home.ledger.now()
     found = open_requests(timeline, after=after, limit=PAGE + 1)
-    life = timedelta(days=desk.home.settings.console.request_days)
     rows = [
         {
             "request": each,
-            "due": each.recorded_at + life,
-            "passed": share_of(each.recorded_at, now, each.recorded_at + life),
-            "is_late": each.recorded_at + life <= now,
+            "due": a_month_after(each.recorded_at),
+            "passed": share_of(each.recorded_at, now, a_month_after(each.recorded_at)),
+            "is_late": a_month_after(each.recorded_at) < now,
             "held_by": holds_on(desk.home.ledger.facts(each.subject_key), each.source),
         }
         for each in found[:PAGE]

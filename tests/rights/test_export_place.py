@@ -137,7 +137,7 @@ def test_no_room_left(borrowers: Borrowers, folder: Path, size: int) -> None:
     before = f"""
 from consent.errors import Unavailable
 def progress(what, done, in_all):
-    if what == "looking at what there is":
+    if what == "writing records":
         resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
 def hook(kind, error, trace):
     sys.stderr.write(f"{{kind.__name__}}: {{error}}")
