@@ -6,6 +6,7 @@ access.db          the access log: who used or looked at which data
 ledger.db          the consent ledger, unless the settings name a PostgreSQL database for it
 directory.db       customer number -> subject key
 tokens.db          what programs sign in with, as keyed hashes
+repeats.db         answers to requests of the last day, so that one that is sent again changes nothing
 keys.db            the subjects' data keys, sealed under the keyring's epoch key
 vault/             sealed history of consented records, by source
 quarantine/        sealed records that failed validation
@@ -47,6 +48,7 @@ from consent.keyring import Keyring
 from consent.ledger import Ledger
 from consent.lineage_settings import Lineage, parse_lineage
 from consent.migrate import migrate
+from consent.repeats import Repeats
 from consent.timeline import Gate
 from consent.tokens import Tokens
 
@@ -273,6 +275,11 @@ class Home:
     def tokens(self) -> Tokens:
         """What programs sign in with; the file is made at its first use."""
         return Tokens(self.root / "tokens.db", self.keyring.secret("tokens"))
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Answers to requests that may be sent again; the file is made at its first use."""
+        return Repeats(self.root / "repeats.db", self.keyring.secret("repeats"))
 
     def path(self, *parts: str) -> Path:
         """A path under the home."""

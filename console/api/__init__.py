@@ -1,0 +1,1 @@
+"""The consent API: what a lender's app tells and asks over HTTP."""
