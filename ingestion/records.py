@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from consent.datakeys import DataKey, DataKeys
 from consent.errors import EvidenceError, Unavailable
 from consent.files import file_hash, move_into_place, partial_path
-from consent.sealing import bind, digest, seal_many, unseal
+from consent.sealing import NONCE_BYTES, bind, digest, seal_apart, unseal_apart
 from ingestion.grouping import Grouped, Grouping
 from ingestion.payload import from_records, to_records
 
@@ -51,6 +51,7 @@ _SEALED = pa.schema(
         pa.field("subject_key", pa.string()),
         pa.field("key_version", pa.int32()),
         pa.field("rows", pa.int32()),
+        pa.field("nonce", pa.binary(NONCE_BYTES)),
         pa.field("sealed", pa.binary()),
     ]
 )
@@ -189,6 +190,7 @@ class RecordWriter:
                 _SEALED,
                 compression={name: "none" if name == "sealed" else "zstd" for name in _SEALED.names},
                 use_dictionary=False,
+                column_encoding={"nonce": "BYTE_STREAM_SPLIT", "sealed": "DELTA_LENGTH_BYTE_ARRAY"},
                 write_statistics=["subject_key"],
             )
             partial_path(self._path).chmod(0o600)
@@ -214,18 +216,18 @@ def seal_records(
     Raises:
         ConfigError, BadInput: as `to_records`.
     """
-    bound = _binder(place, _payload_schema(payload.schema))
-    start = 0
+    schema, start = _payload_schema(payload.schema), 0
     for lo in range(0, len(subjects), _ROW_GROUP):
         group, sizes = subjects[lo : lo + _ROW_GROUP], counts[lo : lo + _ROW_GROUP]
         owned = [keys[s] for s in group]
-        sealed = seal_many(
+        versions = [k.version for k in owned]
+        nonces, sealed = seal_apart(
             [k.key for k in owned],
             to_records(payload.slice(start, sum(sizes)), sizes),
-            [bound(s, k.version, rows) for s, k, rows in zip(group, owned, sizes, strict=True)],
+            _bound(place, schema, group, versions, sizes),
         )
         start += sum(sizes)
-        yield pa.table([group, [k.version for k in owned], sizes, sealed], schema=_SEALED)
+        yield pa.table([group, versions, sizes, nonces, sealed], schema=_SEALED)
 
 
 def _payload_schema(schema: pa.Schema | None) -> pa.Schema:
@@ -233,23 +235,26 @@ def _payload_schema(schema: pa.Schema | None) -> pa.Schema:
     return pa.schema([f for f in schema if f.name != "subject_key"])
 
 
-def _binder(place: Place, schema: pa.Schema) -> Any:
+def _bound(
+    place: Place, schema: pa.Schema, names: Sequence[str], versions: Sequence[int], rows: Sequence[int]
+) -> list[bytes]:
+    """What each record is bound to."""
     shape = digest(schema.serialize().to_pybytes()).encode()
-    before = bind(b"assent-record/2", b"AES-256-GCM", *(part.encode() for part in place), shape)
-
-    def bound(subject_key: str, key_version: int, rows: int) -> bytes:
-        record = f"{subject_key} {key_version} {rows}".encode()
-        return before + len(record).to_bytes(4, "big") + record
-
-    return bound
+    before = bind(b"assent-record/3", b"AES-256-GCM", *(part.encode() for part in place), shape)
+    records = np.empty(len(names), [("key", f"S{2 * _KEY_BYTES}"), ("version", ">u4"), ("rows", ">u4")])
+    records["key"], records["version"], records["rows"] = names, versions, rows
+    step, content = records.itemsize, records.tobytes()
+    before += step.to_bytes(4, "big")
+    return [before + content[i : i + step] for i in range(0, len(content), step)]
 
 
 def _group_hash(group: pa.Table) -> bytes:
-    """Over each record's subject, key version, rows and tag: a record is none other, and none is missing."""
-    names, versions, rows, sealed = (column.combine_chunks() for column in group.columns)
+    """Over each record's subject, key version, rows, nonce and tag: a record is none other, and none is missing."""
+    names, versions, rows, nonces, sealed = (column.combine_chunks() for column in group.columns)
     parts = (
         b" ".join(names.cast(pa.binary()).to_pylist()),
         *(numbers.to_numpy().tobytes() for numbers in (versions, rows, pc.binary_length(sealed))),
+        b"".join(nonces.to_pylist()),
         b"".join(pc.binary_slice(sealed, -_TAG_BYTES).to_pylist()),
     )
     return hashlib.sha256(bind(*parts)).digest()
@@ -383,14 +388,8 @@ def unseal_records(sealed: Sealed, place: Place, schema: pa.Schema) -> pa.Table:
     Raises:
         EvidenceError: one does not open.
     """
-    bound = _binder(place, schema)
-    names, versions, counts, records = (column.to_pylist() for column in sealed.records.columns)
-    plain = [
-        unseal(key, record, bound(name, version, rows))
-        for key, name, version, rows, record in zip(
-            sealed.keys, names, versions, counts, records, strict=True
-        )
-    ]
+    names, versions, counts, nonces, records = (column.to_pylist() for column in sealed.records.columns)
+    plain = unseal_apart(sealed.keys, nonces, records, _bound(place, schema, names, versions, counts))
     with_subject = schema.append(pa.field("subject_key", pa.string()))
     batches, done = [], 0
     for number, columns in from_records(plain, counts, schema):

@@ -12,9 +12,11 @@ from consent.sealing import (
     new_key,
     require_token,
     seal,
+    seal_apart,
     seal_many,
     token,
     unseal,
+    unseal_apart,
 )
 
 KEY = bytes(range(32))
@@ -37,6 +39,26 @@ def test_what_was_sealed_opens() -> None:
     """Nonce, ciphertext and tag open under the same key and the same binding, also when empty."""
     assert unseal(KEY, seal(KEY, PLAIN, BOUND), BOUND) == PLAIN
     assert unseal(KEY, seal(KEY, b"", b""), b"") == b""
+
+
+@pytest.mark.parametrize("first", [bytes(12), b"\xff" * 12, None])
+def test_nonces_kept_apart_never_repeat(first: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They count on from a random one, over the end of the range as well; each opens only its own record."""
+    if first is not None:
+        monkeypatch.setattr("consent.sealing.os.urandom", lambda _: first)
+    nonces, sealed = seal_apart([KEY] * 300, [PLAIN] * 300, [BOUND] * 300)
+    assert len(set(nonces)) == len(set(sealed)) == 300
+    assert {len(nonce) for nonce in nonces} == {12}
+    assert unseal_apart([KEY] * 300, nonces, sealed, [BOUND] * 300) == [PLAIN] * 300
+    for i, j in ((0, 1), (1, 0), (299, 0)):
+        with pytest.raises(EvidenceError):
+            unseal_apart([KEY], [nonces[i]], [sealed[j]], [BOUND])
+
+
+def test_two_calls_share_no_nonce() -> None:
+    """Each begins anew at random."""
+    drawn = [seal_apart([KEY] * 300, [b""] * 300, [b""] * 300)[0] for _ in range(20)]
+    assert len({nonce for nonces in drawn for nonce in nonces}) == 6_000
 
 
 def test_no_two_seals_look_alike() -> None:

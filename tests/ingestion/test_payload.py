@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent.errors import BadInput, ConfigError
+from consent.errors import BadInput, ConfigError, EvidenceError
 from ingestion import payload
 from ingestion.payload import from_records, to_records
 from tests.ingestion.sealed_rows import rows_of, schemas
@@ -52,6 +53,16 @@ def back(records: list[bytes], counts: list[int], schema: pa.Schema) -> pa.Table
     table = pa.Table.from_batches(batches, schema=schema)
     table.validate(full=True)
     return table
+
+
+def plain(record: bytes) -> bytes:
+    """What is compressed in it: all but its head of three numbers."""
+    total, cells, first = struct.unpack_from("<3H", record)
+    frames = [record[6 : 6 + first], record[6 + first :]]
+    content = b"".join(b"\x28\xb5\x2f\xfd" + frame for frame in frames if frame)
+    found = pa.Codec("zstd").decompress(content, decompressed_size=total).to_pybytes()
+    assert cells <= len(found)
+    return found
 
 
 def split(rows: int, dice: random.Random) -> list[int]:
@@ -121,8 +132,7 @@ def test_a_null_hides_nothing() -> None:
     )
     rows = pa.table({"text": text, "fixed": fixed, "lists": lists})
     (record,) = to_records(rows, [2])
-    plain = pa.Codec("zstd").decompress(record[4:], decompressed_size=int.from_bytes(record[:4], "little"))
-    assert secret not in plain.to_pybytes()
+    assert secret not in plain(record)
     expected = [{"text": None, "fixed": None, "lists": None}, {"text": "x", "fixed": b"y" * 22, "lists": []}]
     assert back([record], [2], rows.schema).to_pylist() == expected
 
@@ -133,7 +143,7 @@ def test_rows_come_back_in_bunches(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(schema, 400)
     counts = split(400, random.Random(4))
     records = to_records(rows, counts)
-    sizes = [int.from_bytes(record[:4], "little") for record in records]
+    sizes = [int.from_bytes(record[:2], "little") for record in records]
     for limit in (1, 2_000, 50_000):
         monkeypatch.setattr(payload, "_AT_A_TIME", limit)
         done = 0
@@ -179,3 +189,34 @@ def test_more_than_two_gib_of_a_few_people_are_refused() -> None:
     )
     with pytest.raises(BadInput, match="2 GiB"):
         to_records(pa.table({"c": pa.chunked_array([text, text])}), [2])
+
+
+@pytest.mark.parametrize("length", [10, 4_000, 4_096, 5_000, 70_000])
+def test_long_texts_survive_among_short_and_empty_ones(length: int) -> None:
+    """Below and above where each column is compressed by itself, and where the head needs more room."""
+    rows = pa.table(
+        {
+            "a": ["x" * length, "y", None],
+            "b": ["", None, "z" * length],
+            "n": [1, None, 3],
+            "c": [None, "", "q"],
+        }
+    )
+    for counts in ([3], [1, 1, 1], [2, 1]):
+        records = to_records(rows, counts)
+        assert back(records, counts, rows.schema).equals(rows)
+        wide = [int.from_bytes(record[:2], "little") == 0xFFFF for record in records]
+        assert any(wide) == (length >= 0xFFFF)
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_record_that_says_otherwise_is_refused(at: int) -> None:
+    """Each byte of its head changed, its end cut off or added to, other rows: an error, and nothing read amiss."""
+    rows = rows_of(schemas()["spending quarantine"], 40)
+    record = to_records(rows, [40])[0]
+    for changed in (record[:at] + bytes([record[at] ^ 5]) + record[at + 1 :], record[:at], record[: -at - 1]):
+        with pytest.raises(EvidenceError, match="does not hold what it says"):
+            back([changed], [40], rows.schema)
+    for counts in ([39], [41], [1]):
+        with pytest.raises(EvidenceError, match="does not hold what it says"):
+            back([record], counts, rows.schema)

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from consent.datakeys import DataKey, DataKeys
 from consent.errors import EvidenceError, Unavailable
 from consent.files import file_hash
-from consent.sealing import seal_many
+from consent.sealing import seal_apart, seal_many
 from ingestion.records import (
     Place,
     RecordFile,
@@ -420,6 +420,12 @@ def flipped(shelf: Shelf) -> None:
     shelf.put("sealed", sealed)
 
 
+def swapped_nonces(shelf: Shelf) -> None:
+    nonces = shelf.records["nonce"].to_pylist()
+    nonces[3], nonces[4] = nonces[4], nonces[3]
+    shelf.put("nonce", nonces)
+
+
 def one_row_less(shelf: Shelf) -> None:
     rows = shelf.records["rows"].to_pylist()
     many = next(i for i, number in enumerate(rows) if number > 1)
@@ -476,6 +482,7 @@ DAMAGES: list[Callable[[Shelf], None]] = [
     other_type,
     cut_by_a_byte,
     cut_to_its_nonce,
+    swapped_nonces,
     emptied,
     flipped,
     one_row_less,
@@ -523,7 +530,7 @@ def _columns(shelf: Shelf, change: Callable[[pa.Table], pa.Table]) -> None:
     [
         lambda t: t.append_column("more", t["rows"]),
         lambda t: t.drop_columns(["rows"]),
-        lambda t: t.select(["key_version", "subject_key", "rows", "sealed"]),
+        lambda t: t.select(["key_version", "subject_key", "rows", "nonce", "sealed"]),
         lambda t: t.set_column(1, "key_version", t["key_version"].cast(pa.int64())),
         lambda t: t.set_column(3, "sealed", pa.array([None, *t["sealed"].to_pylist()[1:]], pa.binary())),
         lambda t: t.set_column(0, "subject_key", pa.array([None, *t["subject_key"].to_pylist()[1:]])),
@@ -781,10 +788,13 @@ def test_no_nonce_is_used_twice_under_a_key(tmp_path: Path) -> None:
     seen: set[tuple[bytes, bytes]] = set()
     for _ in range(100):
         for group in seal_records(subjects, [1] * 100, payload, owned_keys, PLACE):
-            names, sealed = group["subject_key"].to_pylist(), group["sealed"].to_pylist()
-            seen.update((owned_keys[s].key, record[:12]) for s, record in zip(names, sealed, strict=True))
+            names, nonces = group["subject_key"].to_pylist(), group["nonce"].to_pylist()
+            seen.update((owned_keys[s].key, nonce) for s, nonce in zip(names, nonces, strict=True))
     each = [owned_keys[s].key for s in subjects]
-    for _ in range(1_900):
+    for _ in range(950):
+        nonces, _sealed = seal_apart(each, [b"x"] * 100, [b""] * 100)
+        seen.update(zip(each, nonces, strict=True))
+    for _ in range(950):
         sealed = seal_many(each, [b"x"] * 100, [b""] * 100)
         seen.update((key, record[:12]) for key, record in zip(each, sealed, strict=True))
     assert len(seen) == len({nonce for _, nonce in seen}) == 200_000
