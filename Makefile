@@ -70,8 +70,9 @@ bench-erasure: $(READY)  ## erasing 1 and 1,000 of a million people from a whole
 bench-receipts: $(READY)  ## which training sets and models used a person, of a thousand; the last line is JSON
 	$(BIN)/python benchmarks/bench_receipts.py
 
-docs: $(READY)  ## write docs/sources.md and docs/reports.md from the definitions
+docs: $(READY)  ## write docs/sources.md, docs/reports.md and the suites' snapshots from the definitions
 	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md
+	$(BIN)/python -c "from pathlib import Path; from validation.suites import SOURCES, snapshot; [Path('validation/snapshots', f'{n}.json').write_text(snapshot(n)) for n in SOURCES]"
 	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md
 
 lock:  ## pin the dependencies anew (needs uv)

@@ -192,6 +192,8 @@ def say_files(files: Sequence[Any]) -> None:
                 say(f"  {f.file}: {label}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
         if f.left_out:
             say(f"  {f.file}: left out by the mapping: {f.left_out} rows")
+        if f.table_warnings:
+            say(f"  {f.file}: warned of the file as a whole: {', '.join(f.table_warnings)}")
         if f.failed_table_checks:
             say(f"  {f.file}: failed: {', '.join(f.failed_table_checks)}")
 

@@ -34,6 +34,7 @@ class FileReport:
     failed_table_checks: tuple[str, ...] = ()
     suite_hash: str = ""
     left_out: int = 0
+    table_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def file_report(path: Path, file: FileRows, fresh: int, admitted: Admitted, verd
         failed_table_checks=verdict.table_failures,
         suite_hash=verdict.suite_hash,
         left_out=file.left_out,
+        table_warnings=verdict.table_warnings,
     )
 
 

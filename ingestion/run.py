@@ -29,6 +29,7 @@ from ingestion.source import Source
 from ingestion.sources import source as find_source
 from ingestion.vault import Batch, commit_batch, discard_uncommitted, pack_rows, read_batches, stage_store
 from validation.gate import Verdict
+from validation.suites import snapshot_hash
 
 #: Called with (what is being done, files done, files in all).
 Progress = Callable[[str, int, int], None]
@@ -136,6 +137,10 @@ class _Job:
             pack_rows(np.concatenate([t["row_number"].to_numpy() for t in (verdict.good, verdict.bad)])),
             {store: file for store, file in staged.items() if file},
             self._now,
-            {"suite_hash": verdict.suite_hash, "ledger_size": self._home.ledger.size()}
+            {
+                "suite_hash": verdict.suite_hash,
+                "suite_snapshot": snapshot_hash(self._source.name),
+                "ledger_size": self._home.ledger.size(),
+            }
             | ({"mapping_hash": mapping.sha256} if mapping else {}),
         )

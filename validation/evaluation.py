@@ -7,7 +7,7 @@ conditions gives every failing row the set of rules it breaks. Both sides must c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +48,8 @@ class Findings:
 
     Attributes:
         critical: names of the rules whose breaking makes a row unfit; the others only warn.
-        table_failures: names of the rules on the table as a whole that failed or raised, whatever their severity.
+        table_failures: names of the rules on the table as a whole that failed, or raised, whatever their severity.
+        table_warnings: of those that failed and only warn.
         not_run: number of rules that raised instead of answering; if there are any, no row is judged.
         counts: failing rows by rule, zeros included; rule ``i`` of this order is bit ``i`` of ``broken``.
         broken: int64, one per row of the table; the set of rules the row breaks, as bits.
@@ -59,6 +60,7 @@ class Findings:
     not_run: int
     counts: dict[str, int]
     broken: Ints
+    table_warnings: tuple[str, ...] = ()
 
 
 def evaluate(table: pa.Table, suite: gx.ExpectationSuite) -> Findings:
@@ -70,10 +72,10 @@ def evaluate(table: pa.Table, suite: gx.ExpectationSuite) -> Findings:
         Exception: whatever Great Expectations or DuckDB raise; it may quote cells, so do not let it out.
     """
     critical = frozenset(rule_name(rule) for rule in suite.expectations if rule.severity == "critical")
-    row_rules = {rule_name(rule): rule for rule in suite.expectations if isinstance(rule, _ROW_RULES)}
+    row_rules = {rule_name(rule): rule for rule in suite.expectations if _is_of_rows(rule)}
     with duckdb_backend.connection() as con, _batch(con, table) as (context, definition):
         results = _run(context, definition, suite)
-        failed = tuple(rule for rule, r in results.items() if rule not in row_rules and not r.success)
+        failed, warned = _table_failures(results, row_rules.keys(), critical)
         if not_run := sum(_raised(result) for result in results.values()):
             return Findings(critical, failed, not_run, {}, np.zeros(table.num_rows, np.int64))
         batch = definition.get_batch()
@@ -83,7 +85,24 @@ def evaluate(table: pa.Table, suite: gx.ExpectationSuite) -> Findings:
         broken[positions] = bits
     counts = {rule: results[rule].result["unexpected_count"] for rule in row_rules}
     _require_same_counts(counts, broken)
-    return Findings(critical, failed, 0, counts, broken)
+    return Findings(critical, failed, 0, counts, broken, warned)
+
+
+def _table_failures(
+    results: dict[str, Any], row_rules: Collection[str], critical: frozenset[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Rules on the table that failed: those that count, and those that only warn. One that raised counts."""
+    failed = [rule for rule, r in results.items() if rule not in row_rules and not r.success]
+    counts = [rule in critical or _raised(results[rule]) for rule in failed]
+    return (
+        tuple(rule for rule, hard in zip(failed, counts, strict=True) if hard),
+        tuple(rule for rule, hard in zip(failed, counts, strict=True) if not hard),
+    )
+
+
+def _is_of_rows(rule: Any) -> bool:
+    """Whether a row can break it; a rule that a share of the rows has to meet is of the table."""
+    return isinstance(rule, _ROW_RULES) and rule.mostly == 1
 
 
 def rule_name(rule: Any) -> str:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from consent.errors import AssentError, ConfigError, DataQuality
-from validation.suites import columns_of, suite_for, suite_hash
+from validation.suites import HASHED_AS_OF, columns_of, suite_for, suite_hash
 
 if TYPE_CHECKING:
     from validation.evaluation import Findings, Ints
 
 T = TypeVar("T")
-
-#: Suites are hashed as of this instant, so that the hash names the rules and not the hour they were run.
-_HASHED_AS_OF = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Verdict:
         by_rule: rows that break each critical rule; a row may break several. Only rules that were broken.
         warnings: the same for rules that only warn.
         table_failures: failed rules on the table as a whole.
+        table_warnings: of those that only warn.
         checks_not_run: rules that gave no answer.
         suite_hash: names the exact rules, whatever the moment of checking.
         good: the rows fit for use, with all columns and in the order they came; none if rejected.
@@ -56,6 +54,7 @@ class Verdict:
     suite_hash: str
     good: pa.Table = field(repr=False)
     bad: pa.Table = field(repr=False)
+    table_warnings: tuple[str, ...] = ()
 
 
 def check(
@@ -91,6 +90,7 @@ def report(verdict: Verdict) -> dict[str, Any]:
         "by_rule": dict(verdict.by_rule),
         "warnings": dict(verdict.warnings),
         "table_failures": list(verdict.table_failures),
+        "table_warnings": list(verdict.table_warnings),
         "checks_not_run": verdict.checks_not_run,
         "suite_hash": verdict.suite_hash,
     }
@@ -127,7 +127,7 @@ def _without_values(work: Callable[[], T]) -> T:
 
 def _check(table: pa.Table, source: str, currency: str, now: datetime, reject_above: float) -> Verdict:
     suite = suite_for(source, currency=currency, now=now)
-    digest = suite_hash(suite_for(source, currency=currency, now=_HASHED_AS_OF))
+    digest = suite_hash(suite_for(source, currency=currency, now=HASHED_AS_OF))
     if not _same_columns(table.schema, columns_of(source)):
         # No column name in the verdict: the first row of a file without a header is data.
         return _unread(table, digest, "reject", ("columns_match",), len(suite.expectations) - 1)
@@ -175,6 +175,7 @@ def _verdict(table: pa.Table, findings: Findings, digest: str, reject_above: flo
         suite_hash=digest,
         good=table.schema.empty_table() if rejected else table.filter(pa.array(~is_bad)),
         bad=bad,
+        table_warnings=findings.table_warnings,
     )
 
 

@@ -34,6 +34,17 @@ MONEY = pa.decimal128(18, 2)
 #: Longest text a cell may hold, in characters.
 TEXT_LIMIT = 200
 
+#: What systems write where they have no number: a 32-bit integer's ends, in units and in cents; 365243 days; nines.
+FILLERS = [
+    2_147_483_647,
+    -2_147_483_648,
+    21_474_836.47,
+    -21_474_836.48,
+    365_243,
+    99_999_999,
+    99_999_999.99,
+]
+
 #: Clocks of phones and banks run ahead.
 _GRACE = timedelta(days=1)
 
@@ -84,13 +95,27 @@ def matching(rule: str, column: str, regex: str) -> Any:
     )
 
 
-def unique(rule: str, *columns: str) -> Any:
+def unique(rule: str, *columns: str, severity: str = "critical") -> Any:
     """No two rows agree in all ``columns``, of which there are two at least.
 
     Every row of a duplicate fails; a row with a null in one of them does not.
     """
     return gxe.ExpectCompoundColumnsToBeUnique(
-        column_list=list(columns), severity="critical", meta={"rule": rule}
+        column_list=list(columns), severity=severity, meta={"rule": rule}
+    )
+
+
+def fresh(column: str, *, within: timedelta, now: datetime) -> Any:
+    """``<column>_fresh``: some row is at most so old. Of the table as a whole, and only a warning: history is old.
+
+    As a share and not as a greatest value, which would be fetched, and hostile dates lie beyond what Python holds.
+    """
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column,
+        min_value=now - within,
+        mostly=1e-12,
+        severity="warning",
+        meta={"rule": f"{column}_fresh"},
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +17,7 @@ import pytest
 
 from tests.validation.samples import GOOD, NOW, SOURCES, judged, table_of
 from validation.gate import Verdict
-from validation.suites import columns_of, suite_for, suite_hash
+from validation.suites import columns_of, snapshot, snapshot_hash, suite_for, suite_hash
 
 DAY = timedelta(days=1)
 TICK = timedelta(microseconds=1)
@@ -92,12 +94,13 @@ APP_CATEGORIES = """
 
 A, B = "a" * 32, "b" * 32
 
+#: The same person, instant, amount, direction and kind.
+REPEATED = ("transaction_not_repeated",)
+
 SPENDING = [
     *text("transaction_id", 200, shortest=1),
-    row("transaction_id_present", transaction_id=None, subject_key=A),
-    row("transaction_id_present", transaction_id=None, subject_key=A),
-    row("transaction_id_unique", transaction_id="same", subject_key=A),
-    row("transaction_id_unique", transaction_id="same", subject_key=A),
+    *[row("transaction_id_present", warned=REPEATED, transaction_id=None, subject_key=A)] * 2,
+    *[row("transaction_id_unique", warned=REPEATED, transaction_id="same", subject_key=A)] * 2,
     row(transaction_id="same", subject_key=B),
     row("subject_key_present", transaction_id="same", subject_key=None),
     row("subject_key_present", transaction_id="same", subject_key=None),
@@ -109,6 +112,11 @@ SPENDING = [
     row(amount=Decimal("999999999.99")),
     row("amount_below_limit", amount=Decimal("1000000000.00")),
     row("amount_below_limit", amount=Decimal("9999999999999999.99")),
+    row("amount_not_filler", "amount_below_limit", amount=Decimal("2147483647.00")),
+    row("amount_not_filler", amount=Decimal("21474836.47")),
+    row("amount_not_filler", amount=Decimal("365243.00")),
+    row("balance_after_not_filler", balance_after=Decimal("-2147483648.00")),
+    row("balance_after_not_filler", balance_after=Decimal("99999999.99")),
     row("currency_present", currency=None),
     row("currency_is_home", currency="USD"),
     row("currency_is_home", currency="eur"),
@@ -204,6 +212,19 @@ EMPLOYMENT = [
     row("ended_on_foreseeable", ended_on=date(2099, 12, 31)),
     row("ended_on_foreseeable", ended_on=date(9999, 12, 31)),
     row("ended_on_foreseeable", ended_on=2**31 - 1),
+    row("monthly_salary_not_filler", monthly_salary=Decimal("365243.00")),
+    row(
+        "days_not_filler",
+        "started_on_not_too_old",
+        reported_at=datetime(2025, 6, 1, tzinfo=UTC),
+        started_on=date(2025, 6, 1) - timedelta(days=365_243),
+    ),
+    row(
+        "days_not_filler",
+        "ended_on_foreseeable",
+        reported_at=datetime(2025, 6, 1, tzinfo=UTC),
+        ended_on=date(2025, 6, 1) + timedelta(days=365_243),
+    ),
 ]
 
 APP_USAGE = [
@@ -232,6 +253,10 @@ APP_USAGE = [
     row("duration_s_in_a_day", duration_s=-1),
     row("duration_s_in_a_day", duration_s=86_401),
     row("duration_s_in_a_day", duration_s=2**63 - 1),
+    row("duration_s_in_a_day", "duration_s_not_filler", duration_s=2**31 - 1),
+    row("duration_s_in_a_day", "duration_s_not_filler", duration_s=365_243),
+    *[row(warned=("event_not_repeated",), subject_key=A)] * 2,
+    row(subject_key=A, event="install", duration_s=None),
 ]
 
 CASES = {
@@ -281,6 +306,7 @@ def test_no_rule_can_be_removed_or_added_unnoticed(source: str) -> None:
     rules = {rule.meta["rule"]: rule.severity for rule in suite.expectations}
     assert len(rules) == len(suite.expectations)
     assert {rules.pop("columns_match"), rules.pop("has_rows")} == {"critical"}
+    assert rules.pop("reported_at_fresh" if source == "employment" else "occurred_at_fresh") == "warning"
     assert {r for r, s in rules.items() if s == "critical"} == {r for c in CASES[source] for r in c.broken}
     assert {r for r, s in rules.items() if s == "warning"} == {r for c in CASES[source] for r in c.warned}
     assert len(rules) <= 63
@@ -291,6 +317,29 @@ def test_good_rows_pass(source: str) -> None:
     verdict = judged(table_of(source, [{}, {}, {}]), source, reject_above=0)
     assert (verdict.outcome, verdict.by_rule, verdict.warnings) == ("accept", {}, {})
     assert verdict.good.equals(table_of(source, [{}, {}, {}]))
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "days"),
+    [("spending", "occurred_at", 45), ("employment", "reported_at", 400), ("app_usage", "occurred_at", 45)],
+)
+def test_old_news_is_warned_about(source: str, column: str, days: int) -> None:
+    """Of the table as a whole: one fresh row is enough, and history is loaded all the same."""
+    old, edge = {column: NOW - timedelta(days=days) - TICK}, {column: NOW - timedelta(days=days)}
+    fitting = {"started_on": date(2015, 1, 1)} if source == "employment" else {}
+    stale = judged(table_of(source, [old | fitting] * 3), source)
+    assert (stale.outcome, stale.table_warnings) == ("accept", (f"{column}_fresh",))
+    assert (stale.by_rule, stale.warnings, stale.good.num_rows) == ({}, {}, 3)
+    mixed = judged(table_of(source, [old | fitting] * 3 + [edge | fitting]), source)
+    assert (mixed.outcome, mixed.table_warnings) == ("accept", ())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_snapshot_is_current(source: str) -> None:
+    """validation/snapshots holds each suite as JSON, and its SHA-256 is what batches name."""
+    path = Path(__file__).parents[2] / "validation" / "snapshots" / f"{source}.json"
+    assert path.read_text(encoding="utf-8") == snapshot(source), "run make docs"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == snapshot_hash(source)
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -159,6 +159,7 @@ def test_report_is_json_and_repr_has_no_tables() -> None:
         "by_rule": {"cells_readable": 1},
         "warnings": {},
         "table_failures": [],
+        "table_warnings": [],
         "checks_not_run": 0,
         "suite_hash": verdict.suite_hash,
     }

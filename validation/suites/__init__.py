@@ -6,6 +6,7 @@ Each has ``COLUMNS``, the Arrow schema of the source's tables, and ``suite(curre
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -13,7 +14,7 @@ import pkgutil
 from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -31,6 +32,12 @@ _MODULES = {
 
 #: The sources that have a suite.
 SOURCES = tuple(sorted(_MODULES))
+
+
+#: Suites are hashed and written down as of this instant, so that the hash names the rules and not the hour.
+HASHED_AS_OF = datetime(2000, 1, 1, tzinfo=UTC)
+#: Stands for the home's currency in a snapshot: ISO 4217's code for none.
+_NO_CURRENCY = "XXX"
 
 
 def suite_for(source: str, *, currency: str, now: datetime) -> ExpectationSuite:
@@ -62,7 +69,7 @@ def codes_of(source: str, *, currency: str) -> dict[str, frozenset[str]]:
     Raises:
         ConfigError: the source has no suite.
     """
-    rules = suite_for(source, currency=currency, now=datetime(2000, 1, 1, tzinfo=UTC)).expectations
+    rules = suite_for(source, currency=currency, now=HASHED_AS_OF).expectations
     return {
         rule.column: frozenset(rule.value_set)
         for rule in rules
@@ -72,12 +79,30 @@ def codes_of(source: str, *, currency: str) -> dict[str, frozenset[str]]:
 
 def suite_hash(suite: ExpectationSuite) -> str:
     """SHA-256 in hex over a suite's name, rules, severities and bounds: the same rules, the same hash."""
-    rules = [
+    canonical = json.dumps([suite.name, _rules(suite)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _rules(suite: ExpectationSuite) -> list[dict[str, Any]]:
+    return [
         {key: value for key, value in rule.items() if key != "id"}
         for rule in suite.to_json_dict()["expectations"]
     ]
-    canonical = json.dumps([suite.name, rules], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def snapshot(source: str) -> str:
+    """The rules of a source as JSON, for people and for evidence: as of 2000-01-01, in the currency XXX.
+
+    ``make docs`` writes it to ``validation/snapshots``; a test keeps the two equal.
+    """
+    suite = suite_for(source, currency=_NO_CURRENCY, now=HASHED_AS_OF)
+    return json.dumps({"suite": suite.name, "rules": _rules(suite)}, indent=1, sort_keys=True) + "\n"
+
+
+@functools.cache
+def snapshot_hash(source: str) -> str:
+    """SHA-256 in hex of the snapshot, as ``sha256sum`` gives it for the file; batches name it."""
+    return hashlib.sha256(snapshot(source).encode()).hexdigest()
 
 
 def _module(source: str) -> ModuleType:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
 from validation.quiet import gx
 from validation.rules import (
+    FILLERS,
     INSTANT,
     ROW_COLUMNS,
     between,
     dated,
+    fresh,
     matching,
+    not_one_of,
     one_of,
     present,
     satisfying,
     short,
     suite_of,
+    unique,
 )
 
 #: One row per event; two may be alike. duration_s: seconds the app was in front.
@@ -76,6 +80,12 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
             one_of("category_known", "category", CATEGORIES),
             short("device_id"),
             between("duration_s_in_a_day", "duration_s", min_value=0, max_value=_SECONDS_PER_DAY),
+            not_one_of("duration_s_not_filler", "duration_s", FILLERS),
+            # Features count rows that are alike in every column once.
+            unique(
+                "event_not_repeated", *("subject_key", "occurred_at", "package", "event"), severity="warning"
+            ),
+            fresh("occurred_at", within=timedelta(days=45), now=now),
             satisfying(
                 "duration_s_while_in_use",
                 ["event", "duration_s"],

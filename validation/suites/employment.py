@@ -8,11 +8,13 @@ import pyarrow as pa
 
 from validation.quiet import gx
 from validation.rules import (
+    FILLERS,
     INSTANT,
     MONEY,
     ROW_COLUMNS,
     between,
     dated,
+    fresh,
     not_one_of,
     one_of,
     present,
@@ -66,7 +68,7 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
             short("job_title"),
             between("monthly_salary_not_negative", "monthly_salary", min_value=0),
             between("monthly_salary_below_limit", "monthly_salary", max_value=10**8, strict_max=True),
-            not_one_of("monthly_salary_not_filler", "monthly_salary", [99_999_999, 99_999_999.99]),
+            not_one_of("monthly_salary_not_filler", "monthly_salary", FILLERS),
             satisfying(
                 "salary_currency_is_home",
                 ["monthly_salary", "currency"],
@@ -84,6 +86,14 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
             between("ended_on_foreseeable", "ended_on", max_value=now.date() + _FORESEEABLE),
             # Day zero of Unix time: what a system without a date writes.
             not_one_of("started_on_not_epoch", "started_on", ["1970-01-01"], severity="warning"),
+            # 365243 days from any day is what a system writes that counts days and has none.
+            satisfying(
+                "days_not_filler",
+                ["started_on", "ended_on", "reported_at"],
+                "abs(started_on - cast(reported_at as date)) <> 365243"
+                " and abs(coalesce(ended_on, started_on) - cast(reported_at as date)) <> 365243",
+            ),
+            fresh("reported_at", within=timedelta(days=400), now=now),
             # Income features are null without it.
             present("monthly_salary", severity="warning"),
         ],

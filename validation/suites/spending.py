@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
 from validation.quiet import gx
 from validation.rules import (
+    FILLERS,
     INSTANT,
     MONEY,
     ROW_COLUMNS,
     between,
     dated,
+    fresh,
+    not_one_of,
     one_of,
     present,
     satisfying,
@@ -88,6 +91,8 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
             present("amount"),
             between("amount_positive", "amount", min_value=0, strict_min=True),
             between("amount_below_limit", "amount", max_value=10**9, strict_max=True),
+            not_one_of("amount_not_filler", "amount", FILLERS),
+            not_one_of("balance_after_not_filler", "balance_after", FILLERS),
             present("currency"),
             one_of("currency_is_home", "currency", [currency]),
             present("direction"),
@@ -114,6 +119,13 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
                 "kind <> 'loan_repayment' or direction = 'debit'",
                 severity="warning",
             ),
+            # Booked twice under two numbers, or two of the same on one day: a person has to look.
+            unique(
+                "transaction_not_repeated",
+                *("subject_key", "occurred_at", "amount", "direction", "kind"),
+                severity="warning",
+            ),
+            fresh("occurred_at", within=timedelta(days=45), now=now),
             # The shares by category leave such a row out.
             satisfying(
                 "purchase_has_category",
