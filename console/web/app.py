@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from consent.clock import now_utc
 from consent.errors import AssentError, BadInput
 from consent.home import Home
+from console.api.app import MOUNTED_AT, create_api
 from console.web import (
     answers,
     explain,
@@ -60,6 +61,7 @@ def create_app(home: Home, base_url: str, *, clock: Callable[[], datetime] = now
     app.state.audit = ledger.Audit(home)
     for page in (*(p.router for p in _PAGES), _static):
         app.include_router(page)
+    app.mount(MOUNTED_AT, create_api(home))
     app.add_exception_handler(AssentError, answers.of_error)
     app.add_exception_handler(HTTPException, answers.of_status)
     app.add_exception_handler(RequestValidationError, answers.of_input)

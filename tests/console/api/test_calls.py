@@ -251,8 +251,8 @@ def test_a_request_that_was_recorded_but_not_answered_is_not_recorded_again(
     [
         ("/consents", YES, {"recorder", "officer"}),
         ("/withdrawals", {"subject_id": CUSTOMER}, {"recorder", "officer"}),
-        ("/state", {"subject_id": CUSTOMER}, {"recorder", "officer", "auditor"}),
-        ("/receipts", {"subject_id": CUSTOMER, **PAIR}, {"recorder", "officer", "auditor"}),
+        ("/state", {"subject_id": CUSTOMER}, {"recorder", "officer"}),
+        ("/receipts", {"subject_id": CUSTOMER, **PAIR}, {"recorder", "officer"}),
     ],
 )
 def test_who_may_do_what(clients: Client, home: Home, path: str, body: dict[str, Any], may: set[str]) -> None:
