@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts docs lock clean
+.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts bench-ingest docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ bench-receipts: $(READY)  ## which training sets and models used a person, of a 
 	$(BIN)/python benchmarks/bench_receipts.py
 
 docs: $(READY)  ## write docs/sources.md, docs/reports.md and the suites' snapshots from the definitions
+bench-ingest: $(READY)  ## checks, gate, loading and features beside plain DuckDB, to 10,000,000 rows; the last line is JSON
+	$(BIN)/python benchmarks/bench_ingest.py
+
+docs: $(READY)  ## write docs/sources.md and docs/reports.md from the definitions
 	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md
 	$(BIN)/python -c "from pathlib import Path; from validation.suites import SOURCES, snapshot; [Path('validation/snapshots', f'{n}.json').write_text(snapshot(n)) for n in SOURCES]"
 	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md
