@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts bench-ingest docs lock clean
+.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts bench-ingest bench-reports docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,11 +70,13 @@ bench-erasure: $(READY)  ## erasing 1 and 1,000 of a million people from a whole
 bench-receipts: $(READY)  ## which training sets and models used a person, of a thousand; the last line is JSON
 	$(BIN)/python benchmarks/bench_receipts.py
 
-docs: $(READY)  ## write docs/sources.md, docs/reports.md and the suites' snapshots from the definitions
+bench-reports: $(READY)  ## the officer's reports on a million entries; the last line is JSON
+	$(BIN)/python benchmarks/bench_reports.py
+
 bench-ingest: $(READY)  ## checks, gate, loading and features beside plain DuckDB, to 10,000,000 rows; the last line is JSON
 	$(BIN)/python benchmarks/bench_ingest.py
 
-docs: $(READY)  ## write docs/sources.md and docs/reports.md from the definitions
+docs: $(READY)  ## write docs/sources.md, docs/reports.md and the suites' snapshots from the definitions
 	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md
 	$(BIN)/python -c "from pathlib import Path; from validation.suites import SOURCES, snapshot; [Path('validation/snapshots', f'{n}.json').write_text(snapshot(n)) for n in SOURCES]"
 	$(BIN)/python -c "from ingestion.catalogue import catalogue; print(catalogue(), end='')" > docs/sources.md

@@ -25,11 +25,11 @@ def rows(scope: Scope) -> Iterator[Row]:
     """One row per receipt, the newest first."""
     models = read_models(scope.home)
     receipts = [r for r in reversed(read_receipts(scope.home)) if _is_wanted(scope, r)]
-    erased = _erased(scope) if receipts else {}
+    erased, over = (_erased(scope) if receipts else {}), _Over(scope)
     for number, receipt in enumerate(receipts):
         scope.on_progress("looking through training sets", number, len(receipts))
         gone = erased.get(receipt.receipt_id, {})
-        since = _since(scope, receipt, without=set(gone))
+        since = _since(scope, receipt, over.of(receipt) - gone.keys())
         named = ", ".join(model.name for model in models if receipt.receipt_id in model.receipts)
         yield _row(receipt, named, since + Counter(gone.values()))
 
@@ -77,25 +77,35 @@ def _erased(scope: Scope) -> dict[str, dict[str, str]]:
     return found
 
 
-def _since(scope: Scope, receipt: Receipt, *, without: set[str]) -> Counter[str]:
-    """How many of its people stand where today; each once."""
+class _Over:
+    """Whose consent cannot be used any more: a few, not all people of a training set. Asked once for each pair."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._keys: dict[tuple[str, str], set[str]] = {}
+
+    def of(self, receipt: Receipt) -> set[str]:
+        """Of the sources of a training set, for its purpose."""
+        keys: set[str] = set()
+        for source in {view.source for view in receipt.views} & set(self._scope.sources):
+            pair = source, receipt.purpose
+            if pair not in self._keys:
+                people = people_not_given(self._scope.timeline, *pair, as_of=self._scope.now)
+                self._keys[pair] = set(people["subject_key"].to_pylist())
+            keys |= self._keys[pair]
+        return keys
+
+
+def _since(scope: Scope, receipt: Receipt, people: set[str]) -> Counter[str]:
+    """How many of these who are in a training set stand where today; each once."""
     counted: Counter[str] = Counter()
-    people = sorted(_candidates(scope, receipt) - without)
-    for low in range(0, len(people), _AT_A_TIME):
-        named = lists_with(scope.home, people[low : low + _AT_A_TIME], [receipt.members_hash])
+    ordered = sorted(people)
+    for low in range(0, len(ordered), _AT_A_TIME):
+        named = lists_with(scope.home, ordered[low : low + _AT_A_TIME], [receipt.members_hash])
         for key in (key for key, lists in named.items() if lists):
             if state := _state(scope, receipt, scope.home.ledger.facts(key)):
                 counted[state] += 1
     return counted
-
-
-def _candidates(scope: Scope, receipt: Receipt) -> set[str]:
-    """Everybody whose consent to one of its sources cannot be used any more: a few, not all of its people."""
-    keys: set[str] = set()
-    for source in {view.source for view in receipt.views} & set(scope.sources):
-        people = people_not_given(scope.timeline, source, receipt.purpose, as_of=scope.now)
-        keys.update(people["subject_key"].to_pylist())
-    return keys
 
 
 def _state(scope: Scope, receipt: Receipt, facts: Facts) -> str | None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from consent.accesses import AccessKind, AccessQuery
 from consent.clock import micros
 from consent.knowledge import Review, Verdict, review_read
@@ -33,7 +36,7 @@ _LATE = (
     Kind.ERASURE_REQUESTED,
 )
 #: These count for all times, whatever their effective time.
-_FOR_ALL_TIMES = (Kind.INVALIDATED.value, Kind.LINKED.value)
+_FOR_ALL_TIMES = pa.array([Kind.INVALIDATED.value, Kind.LINKED.value])
 
 _OUTCOMES = {Verdict.LATE: "clean up", Verdict.TAINTED: "undo the use", Verdict.UNLAWFUL: "breach"}
 
@@ -115,24 +118,24 @@ def _receipts(scope: Scope) -> list[Receipt]:
 
 def _learnt_later(scope: Scope) -> Iterator[Finding]:
     """Reads that what was recorded since says were not covered."""
-    for receipt in _receipts(scope):
-        people = _touched_since(scope, receipt)
+    receipts = _receipts(scope)
+    said = find_entries(scope.timeline, Which(_LATE, scope.query.subject_key)) if receipts else None
+    for number, receipt in enumerate(receipts):
+        scope.on_progress("judging training fetches again", number, len(receipts))
+        people = [] if said is None else _touched_since(said, receipt)
         named = lists_with(scope.home, people, [receipt.members_hash])
         for key in sorted(key for key, lists in named.items() if lists):
             yield from _judged(scope, receipt, key)
 
 
-def _touched_since(scope: Scope, receipt: Receipt) -> list[str]:
+def _touched_since(said: pa.Table, receipt: Receipt) -> list[str]:
     """Of whom something was recorded later that can reach back to a fetch."""
-    since = find_entries(scope.timeline, Which(_LATE, scope.query.subject_key)).to_pylist()
-    return sorted(
-        {
-            row["subject_key"]
-            for row in since
-            if row["leaf_index"] >= receipt.ledger_size
-            and (row["kind"] in _FOR_ALL_TIMES or row["effective_at"] <= micros(receipt.created_at))
-        }
+    reaches = pc.or_(
+        pc.is_in(said["kind"], value_set=_FOR_ALL_TIMES),
+        pc.less_equal(said["effective_at"], micros(receipt.created_at)),
     )
+    later = pc.and_(pc.greater_equal(said["leaf_index"], receipt.ledger_size), reaches)
+    return sorted(pc.unique(said.filter(later)["subject_key"]).to_pylist())
 
 
 def _judged(scope: Scope, receipt: Receipt, key: str) -> Iterator[Finding]:

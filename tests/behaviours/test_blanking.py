@@ -43,6 +43,15 @@ def filled(ledger: Ledger) -> Ledger:
     return ledger
 
 
+def test_entries_by_position(filled: Ledger) -> None:
+    """In order, each once; what is not there, or was blanked, is left out."""
+    assert [r.leaf_index for r in filled.entries([3, 1, 3, 99, -1])] == [1, 3]
+    assert filled.entries([0]) == [r for r in filled.history(BELA) if r.leaf_index == 0]
+    assert filled.entries([]) == []
+    filled.erase(erasure("employment"), blank=True)
+    assert [r.leaf_index for r in filled.entries(range(6))] == [0, 1, 3, 4, 5]
+
+
 class TestErasing:
     @pytest.mark.parametrize(
         ("source", "gone"), [(ANY, [1, 2, 3]), ("spending", [1, 3]), ("employment", [2]), ("app_usage", [])]

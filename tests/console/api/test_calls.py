@@ -90,6 +90,9 @@ def test_somebody_who_was_erased_has_nothing_left_to_withdraw(
     home.directory.erase(key, now_utc(), "e" * 32)
     answer = api.post("/withdrawals", json={"subject_id": person})
     assert (answer.status_code, answer.json()) == (200, {"recorded": None})
+    assert api.post("/consents", json={**YES, "subject_id": person}).status_code == 201
+    (again,) = home.directory.find([person])
+    assert again not in (None, key)
 
 
 def test_everything_that_is_asked_about_at_once(api: TestClient) -> None:
