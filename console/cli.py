@@ -22,6 +22,7 @@ from console import (
     key_commands,
     log_commands,
     model_commands,
+    quarantine_commands,
     receipt_commands,
     report_commands,
     rights_commands,
@@ -77,6 +78,7 @@ consent_commands.app.command("export")(export_commands.export)
 app.add_typer(consent_commands.app, name="consent")
 app.add_typer(event_commands.hold_app, name="hold")
 app.command("ingest")(data_commands.ingest)
+app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("publish")(data_commands.publish)
 app.command("versions")(data_commands.versions)
 app.command("training-set")(data_commands.training_set)

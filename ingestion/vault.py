@@ -142,6 +142,12 @@ def replace_store(home: Home, batch: Batch, store: Store, file: RecordFile | Non
     return changed
 
 
+def next_revision(file: str) -> int:
+    """The revision of a store's file that takes the place of this one, by its name."""
+    middle = file.removesuffix(".parquet").rpartition(".")[2]
+    return (int(middle) if middle.isdigit() and "." in file.removesuffix(".parquet") else 0) + 1
+
+
 def discard_uncommitted(home: Home, source: str) -> None:
     """Delete sealed files that no manifest names: what an interrupted job left."""
     named = {file.file for batch in read_batches(home, source) for file in batch.stores.values()}

@@ -18,7 +18,7 @@ from ingestion.records import (
     seal_records,
     unseal_records,
 )
-from ingestion.vault import Batch, Store, open_store_writer, replace_store
+from ingestion.vault import Batch, Store, next_revision, open_store_writer, replace_store
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def rewrite_store(home: Home, batch: Batch, store: Store, renewal: Renewal) -> t
         return batch, 0
     place: Place = (store, batch.source, batch.batch_id)
     schema = file.about.arrow_schema()
-    revision = _revision(batch.stores[store].file) + 1
+    revision = next_revision(batch.stores[store].file)
     with open_store_writer(home, store, batch.source, batch.batch_id, revision=revision) as writer:
         for records in _kept(home, read_sealed(home.data_keys, file, batch.source), place, schema, renewal):
             writer.write_sealed(records)
@@ -103,9 +103,3 @@ def _again(
         subjects, counts, payload = found.rows(0, len(found.subjects))
         keys = home.data_keys.find(place[1], subjects)
         yield from seal_records(subjects, counts, payload, keys, place)
-
-
-def _revision(file: str) -> int:
-    """How often the file was written anew, from its name."""
-    middle = file.removesuffix(".parquet").rpartition(".")[2]
-    return int(middle) if middle.isdigit() and "." in file.removesuffix(".parquet") else 0
