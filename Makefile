@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-receipts bench-ingest bench-reports docs lock clean
+.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-retrieval bench-receipts bench-ingest bench-reports docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench-reports: $(READY)  ## the officer's reports on a million entries; the last
 
 bench-ingest: $(READY)  ## checks, gate, loading and features beside plain DuckDB, to 10,000,000 rows; the last line is JSON
 	$(BIN)/python benchmarks/bench_ingest.py
+
+bench-retrieval: $(READY)  ## historical fetches and online reads beside DuckDB by hand and Feast's own stores; the last line is JSON
+	$(BIN)/python benchmarks/bench_retrieval.py
 
 docs: $(READY)  ## write docs/sources.md, docs/reports.md and the suites' snapshots from the definitions
 	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md

@@ -243,7 +243,7 @@ def publish(
             {
                 "published": [{**_version(p.version), "fresh": p.fresh} for p in published],
                 "online_rows": online,
-                "online_values_removed": removed,
+                "online_rows_removed": removed,
             }
         )
         return
@@ -261,11 +261,11 @@ def publish(
         ],
     )
     say("online: written " + (", ".join(f"{n} {view}" for view, n in online.items()) or "nothing"), end="")
-    say(f"; {removed} values that nobody may use any more removed")
+    say(f"; {removed} rows that nobody may use any more removed")
 
 
 def bring_online(home: Home) -> tuple[dict[str, int], int]:
-    """Bring the online store up to date: people written per feature view, and values removed."""
+    """Bring the online store up to date: people written per feature view, and rows removed."""
     from feature_repo.stores import setup
 
     return setup.materialise(home, start=EPOCH, end=now_utc()), setup.remove_unusable(home)

@@ -22,7 +22,7 @@ class Inventory:
 
     Attributes:
         holdings: in vault, quarantine and tables.
-        online: values in the online store.
+        online: rows in the online store, one for each view.
         asked: days that training sets asked for.
         keys: data keys.
         receipts: ids of the receipts of training sets that hold a value of theirs.

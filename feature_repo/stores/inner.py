@@ -42,11 +42,11 @@ class InnerStore(Protocol):
         ...
 
     def count(self, config: RepoConfig, table: Any, keys: Sequence[Any]) -> list[int]:
-        """How many values lie under each entity key."""
+        """How many cells lie under each entity key."""
         ...
 
     def remove(self, config: RepoConfig, table: Any, keys: Sequence[Any]) -> int:
-        """Delete everything under these entity keys. Returns the number of values deleted."""
+        """Delete everything under these entity keys. Returns the number of cells deleted."""
         ...
 
 

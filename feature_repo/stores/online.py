@@ -10,7 +10,9 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NoReturn
@@ -31,7 +33,8 @@ from consent.decide import decide
 from consent.errors import Denied
 from consent.home import Home
 from consent.ledger import Ledger
-from feature_repo.stores.cells import Cells
+from consent.nouns import Facts
+from feature_repo.stores.cells import ROW, Cells
 from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
 from feature_repo.stores.inner import InnerStore, open_inner
 from feature_repo.stores.newer import without_older
@@ -39,6 +42,8 @@ from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
 from ingestion.source import INSTANT
 
 _log = logging.getLogger(__name__)
+#: What this request has heard from the ledger; None outside of requests.
+_asked: ContextVar[dict[str, tuple[Facts, datetime]] | None] = ContextVar("asked", default=None)
 
 #: Up to here rows are decided one by one; more of them are worth folding the whole ledger.
 FEW_ROWS = 100
@@ -134,14 +139,24 @@ class ConsentOnlineStore(OnlineStore):
         subjects = [_subject_key(key) or "" for key in entity_keys]
         known = home.data_keys.versions(source, [s for s in subjects if is_owner(s)])
         reader = _Reader(home, source, store.purpose, table.ttl, cells, known)
-        keys = [_token_key(cells.token(subject)) for subject in subjects]
+        owners = [cells.token(subject) for subject in subjects]
+        keys = [_token_key(owner) for owner in owners]
         inner, inner_config = self._inner(config)
-        wanted = list(requested_features) if requested_features else None  # Feast's Redis store adds to it
-        found = inner.call("online_read", inner_config, table, keys, wanted)
+        found = inner.call("online_read", inner_config, table, keys, [ROW])
         return [
-            reader.answer(subject, _cells(sealed, requested_features))
-            for subject, (_, sealed) in zip(subjects, found, strict=True)
+            reader.answer(subject, owner, sealed or {}, requested_features)
+            for subject, owner, (_, sealed) in zip(subjects, owners, found, strict=True)
         ]
+
+    def get_online_features(self, *args: Any, **kwargs: Any) -> Any:
+        """As in Feast: `online_read` for each view; the ledger is asked about each person once, after this began."""
+        with _one_request():
+            return super().get_online_features(*args, **kwargs)
+
+    async def get_online_features_async(self, *args: Any, **kwargs: Any) -> Any:
+        """As `get_online_features`."""
+        with _one_request():
+            return await super().get_online_features_async(*args, **kwargs)
 
     async def online_write_batch_async(
         self, config: RepoConfig, table: Any, data: list[Row], progress: Callable[[int], Any] | None
@@ -197,7 +212,7 @@ class ConsentOnlineStore(OnlineStore):
         inner.call("teardown", inner_config, tables, entities)
 
     def remove_subjects(self, config: RepoConfig, tables: Sequence[Any], subject_keys: Sequence[str]) -> int:
-        """Delete the subjects' rows, which Feast cannot. Returns the number of cells deleted."""
+        """Delete the subjects' rows, which Feast cannot. Returns the number deleted, one a view and subject."""
         home = config.online_store.open_home()
         inner, inner_config = self._inner(config)
         return sum(
@@ -207,7 +222,7 @@ class ConsentOnlineStore(OnlineStore):
     def count_subjects(
         self, config: RepoConfig, tables: Sequence[Any], subject_keys: Sequence[str]
     ) -> dict[str, int]:
-        """How many cells there are of each subject; who has none is left out."""
+        """How many rows there are of each subject, one a view; who has none is left out."""
         home, counts = config.online_store.open_home(), Counter[str]()
         inner, inner_config = self._inner(config)
         for table in tables:
@@ -238,7 +253,7 @@ class ConsentOnlineStore(OnlineStore):
             inner, inner_config = self._inner(config)
             if not inner.has(inner_config, table):
                 continue
-            sealed = _cells(inner.call("online_read", inner_config, table, [_token_key(owner)])[0][1], None)
+            ((_, sealed),) = inner.call("online_read", inner_config, table, [_token_key(owner)], [ROW])
             opened = cells.open(owner, versions[subject_key], sealed) if sealed and versions else None
             if opened:
                 name = compute_versioned_name(table, config.registry.enable_online_feature_view_versioning)
@@ -305,18 +320,41 @@ class _Reader:
     cells: Cells
     keys: Mapping[str, Versions]
 
-    def answer(self, subject: str, sealed: dict[str, Any]) -> Found:
+    def answer(
+        self, subject: str, owner: bytes, sealed: Mapping[str, Any], wanted: Sequence[str] | None
+    ) -> Found:
         """The subject's event time and values, or nothing."""
         versions = self.keys.get(subject)
-        opened = versions and sealed and self.cells.open(self.cells.token(subject), versions, sealed)
+        opened = versions and self.cells.open(owner, versions, sealed)
         if not opened:
             return None, None
         event_us, values = opened
-        facts, now = self.home.ledger.facts_now(subject)
+        facts, now = self._facts(subject)
         data_at = instant(event_us)
         allowed = decide(facts, self.source, self.purpose, data_at=data_at, as_of=now, derived=True).allowed
         too_old = self.ttl is not None and self.ttl > timedelta(0) and data_at < now - self.ttl
-        return (data_at, values) if allowed and not too_old else (None, None)
+        if too_old or not allowed:
+            return None, None
+        return data_at, {name: values[name] for name in wanted or values if name in values}
+
+    def _facts(self, subject: str) -> tuple[Facts, datetime]:
+        """What is on record now, or was when another view of this request asked."""
+        asked = _asked.get()
+        if asked is None:
+            return self.home.ledger.facts_now(subject)
+        if subject not in asked:
+            asked[subject] = self.home.ledger.facts_now(subject)
+        return asked[subject]
+
+
+@contextmanager
+def _one_request() -> Iterator[None]:
+    """What is asked of the ledger inside is asked once."""
+    reset = _asked.set({})
+    try:
+        yield
+    finally:
+        _asked.reset(reset)
 
 
 def _usable_by_some_purpose(
@@ -361,12 +399,6 @@ def _event_us(event_at: object) -> int | None:
     if not isinstance(event_at, datetime) or event_at != event_at:  # NaT differs from itself
         return None
     return int(micros(event_at.replace(tzinfo=UTC) if event_at.tzinfo is None else event_at))
-
-
-def _cells(sealed: Mapping[str, Any] | None, wanted: Sequence[str] | None) -> dict[str, Any]:
-    """The cells that are there; Feast's Redis store has empty ones for those that are not, and one for the time."""
-    found = (sealed or {}).items()
-    return {feature: cell for feature, cell in found if cell.bytes_val and feature in (wanted or [feature])}
 
 
 def _owners(home: Home, config: RepoConfig, table: Any, subject_keys: Sequence[str]) -> list[Any]:

@@ -187,7 +187,7 @@ def remove_unusable(home: Home) -> int:
     What is only suspended stays: under a hold nothing is destroyed, and a pause may end.
 
     Returns:
-        The number of values deleted.
+        The number of rows deleted, one for each view and person.
     """
     store = open_store(home, SERVING[0])
     timeline, now = home.gate.timeline(), home.ledger.now()
@@ -205,7 +205,7 @@ def remove_online(home: Home, subject_keys: Sequence[str], *, source: str = ANY)
     """Delete everything about these people, or of one source, from the online store.
 
     Returns:
-        The number of values deleted.
+        The number of rows deleted, one for each view and person.
     """
     if not has_online(home):
         return 0
@@ -216,7 +216,7 @@ def remove_online(home: Home, subject_keys: Sequence[str], *, source: str = ANY)
 
 
 def count_online(home: Home, subject_keys: Sequence[str], *, source: str = ANY) -> dict[str, int]:
-    """How many values the online store holds of each of these people; who has none is left out."""
+    """How many rows the online store holds of each of these people, one for each view; who has none is left out."""
     if not has_online(home):
         return {}
     store = open_store(home, SERVING[0])
