@@ -31,9 +31,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from secrets import token_hex
 from typing import cast, get_args
 
-from consent.admission import EVERY_PURPOSE, HOLDS, MAX_TEXT
+from consent.admission import EVERY_PURPOSE, HOLDS, MAX_TEXT, require_sound
 from consent.catalog import PROHIBITED, PURPOSES, SOURCES, require_source
 from consent.clock import now_utc, parse_instant
 from consent.directory import Directory, Tombstone, normalise_subject_id
@@ -443,13 +444,23 @@ def record_statements(
     """
     now = now_utc()
     records = [parse_record(fields, now=now) for fields in statements]
-    people = find_people(home.directory, records, from_file=False)
     secret = home.keyring.secret("import")
+    _require_sound(records, secret, now)
+    people = find_people(home.directory, records, from_file=False)
     events = [to_event(r, people, secret, origin="recorded", actor=actor, channel=channel) for r in records]
     known = home.ledger.find_events([event.event_id for event in events])
     return home.ledger.append(
         [as_known(e, r, known.get(e.event_id)) for e, r in zip(events, records, strict=True)]
     )
+
+
+def _require_sound(records: Sequence[ParsedRecord], secret: bytes, now: datetime) -> None:
+    """Raise for what no ledger takes, before anybody is made known by it."""
+    named = {s for r in records for s in (r.subject_id, r.co_subject_id) if s}
+    nobody = People({subject_id: token_hex(16) for subject_id in named}, {}, from_file=False)
+    for record in records:
+        event = to_event(record, nobody, secret, origin="recorded", actor="operator", channel="cli")
+        require_sound(event, now)
 
 
 def as_known(event: Event, record: ParsedRecord, known: Recorded | None) -> Event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 import pytest
@@ -33,8 +34,11 @@ TEXTS = (
 FIELDS = ("subject_id", "source", "purpose", "jurisdiction", "method", "expires_at", "data_from", "replaces")
 
 
-def sizes(home: Home) -> tuple[int, int]:
-    return home.ledger.size(), home.accesses.size()
+def sizes(home: Home) -> tuple[int, int, int]:
+    """Entries of both logs, and people who are known."""
+    with sqlite3.connect(home.path("directory.db")) as directory:
+        (people,) = directory.execute("SELECT count(*) FROM subject").fetchone()
+    return home.ledger.size(), home.accesses.size(), people
 
 
 def refused(answer: Any, *statuses: int) -> None:
@@ -49,14 +53,39 @@ def refused(answer: Any, *statuses: int) -> None:
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("field", ["source", "purpose", "expires_at", "data_from", "jurisdiction"])
-def test_no_text_passes_for_what_it_is_not(api: TestClient, home: Home, field: str, text: str) -> None:
-    """In a field that has a form; nothing of the text comes back."""
+def test_no_text_passes_for_what_it_is_not(
+    api: TestClient, home: Home, person: str, field: str, text: str
+) -> None:
+    """In a field that has a form; nothing of the text comes back, and nobody is made known by it."""
     before = sizes(home)
-    answer = api.post("/consents", json={**YES, field: text})
+    answer = api.post("/consents", json={**YES, "subject_id": person, field: text})
     refused(answer, 403, 422)
     assert sizes(home) == before
     if len(text) > 3 and text != "contacts":
         assert text not in answer.text
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"expires_at": "2020-01-01"},
+        {"expires_at": "2300-01-01"},
+        {"data_from": "2026-01-01", "data_until": "2025-01-01"},
+        {"data_life_days": 0},
+        {"data_life_days": 36_501},
+        {"method": "a\nb"},
+        {"method": "x" * 301},
+        {"notice": {**YES["notice"], "sha256": "zz"}},
+        {"notice": {**YES["notice"], "language": "zh_CN!"}},
+    ],
+)
+def test_terms_that_no_ledger_takes_leave_nobody_known(
+    api: TestClient, home: Home, person: str, terms: dict[str, Any]
+) -> None:
+    """What the ledger would refuse is refused before the customer number gets a pseudonym."""
+    before = sizes(home)
+    refused(api.post("/consents", json={**YES, "subject_id": person, **terms}), 422)
+    assert sizes(home) == before
 
 
 @pytest.mark.parametrize("text", TEXTS)
