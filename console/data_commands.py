@@ -209,13 +209,18 @@ def publish(
             "--entities", help="CSV or Parquet of customers and instants that need rows of their own."
         ),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Compute every row anew, also of people of whom nothing has changed."),
+    ] = False,
     home: HomeOption = DEFAULT_HOME,
     subject_column: SubjectColumn = "subject_id",
     json: JsonOption = False,
 ) -> None:
     """Compute features and publish them as a new data version, offline and online.
 
-    Nothing changed since the last time: nothing is published. With --as-of the online store stays as it is.
+    Rows that nothing has touched since the last version are kept; the result is that of --full. Nothing changed at
+    all: nothing is published. With --as-of the online store stays as it is.
 
     Examples:
       assent publish
@@ -234,6 +239,7 @@ def publish(
             sources,
             as_of=optional_instant(as_of, "--as-of"),
             entities=None if asked is None else asked.select(["subject_key", "event_timestamp"]),
+            full=full,
             on_progress=advance,
         )
         advance("writing online features", 0, 1)
@@ -241,20 +247,24 @@ def publish(
     if json:
         say_json(
             {
-                "published": [{**_version(p.version), "fresh": p.fresh} for p in published],
+                "published": [
+                    {**_version(p.version), "fresh": p.fresh, "people_computed_anew": p.computed}
+                    for p in published
+                ],
                 "online_rows": online,
                 "online_rows_removed": removed,
             }
         )
         return
     say_table(
-        ("table", "version", "rows", "people", ""),
+        ("table", "version", "rows", "people", "computed anew", ""),
         [
             (
                 p.version.table,
                 p.version.number,
                 p.version.rows,
                 p.version.subjects,
+                p.computed,
                 "new" if p.fresh else "unchanged",
             )
             for p in published

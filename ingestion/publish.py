@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -23,8 +24,9 @@ from consent.files import exclusive, remove_partials
 from consent.home import Home
 from consent.nouns import Reason
 from consent.sealing import digest, token
-from consent.timeline import fetch_arrow, private_duckdb
+from consent.timeline import Timeline, fetch_arrow, private_duckdb
 from ingestion.asked import ASKED, asked_days, keep_asked_days
+from ingestion.increment import DAY_US, Basis, Standing, Term, find_basis, keep, lineage
 from ingestion.source import INSTANT, Source
 from ingestion.sources import SOURCES
 from ingestion.table_files import KEY_COLUMNS
@@ -40,7 +42,6 @@ from ingestion.vault import read_batches, read_store
 
 #: Called with (what is being done, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
-DAY_US = 86_400_000_000
 #: Subjects computed at a time, so that memory does not grow with the population.
 _SUBJECTS_AT_A_TIME = 50_000
 _LINEAGE_COLUMNS = (("subject_key", pa.string()), ("row_number", pa.int64()), ("batch_order", pa.int64()))
@@ -48,10 +49,18 @@ _LINEAGE_COLUMNS = (("subject_key", pa.string()), ("row_number", pa.int64()), ("
 
 @dataclass(frozen=True)
 class Published:
-    """What `publish` did for one definition. ``fresh`` is false where nothing had changed."""
+    """What `publish` did for one definition.
+
+    Attributes:
+        fresh: false where nothing had changed.
+        subjects: people that may be used.
+        computed: of them, those of whom every row was computed anew.
+    """
 
     version: Version
     fresh: bool
+    subjects: int = 0
+    computed: int = 0
 
 
 def publish(
@@ -60,6 +69,7 @@ def publish(
     *,
     as_of: datetime | None = None,
     entities: pa.Table | None = None,
+    full: bool = False,
     clock: Callable[[], datetime] = now_utc,
     on_progress: Progress = lambda *_: None,
 ) -> list[Published]:
@@ -71,6 +81,7 @@ def publish(
             one; None: now.
         entities: ``subject_key``, ``event_timestamp``: each pair gets a row as of the midnight at or before it,
             so that a training set for these instants sees windows that end there.
+        full: compute every row anew, also of people of whom nothing has changed. The result is the same.
 
     Returns:
         One entry per source that has data; a re-run on unchanged input publishes nothing.
@@ -87,73 +98,186 @@ def publish(
         for i, source in enumerate(sources):
             on_progress(f"publishing {source.definition}", i, len(sources))
             discard_unnamed(home, source.definition)
-            published.append(_publish_source(home, source, min(as_of or now, now), entities, now))
+            job = _Job(home, source, min(as_of or now, now), now)
+            published.append(job.publish(entities, full=full))
         on_progress("done", len(sources), len(sources))
     return published
 
 
-def _publish_source(
-    home: Home, source: Source, as_of: datetime, entities: pa.Table | None, now: datetime
-) -> Published:
-    definition = describe(source)
-    require_same_definition(home, source.definition, definition, now=now)
-    subjects = _usable_subjects(home, source)
-    last_day = int(as_of.timestamp()) // 86_400 - 1
-    asked = _remember_asked(home, source, entities)
-    wanted_days = _wanted_days(subjects, last_day, asked)
-    input_hash = _input_hash(home, source, definition, wanted_days)
-    versions = read_versions(home, source.definition)
-    if versions and versions[-1].input_hash == input_hash:
-        return Published(versions[-1], fresh=False)
-    parts = (
-        compute_features(
-            source,
-            _events(home, source, some),
-            wanted_days.filter(_is_in(wanted_days, some)),
-            last_day=last_day,
+class _Job:
+    """One publish of one definition, on what consent says at one moment."""
+
+    def __init__(self, home: Home, source: Source, as_of: datetime, now: datetime) -> None:
+        self._home = home
+        self._source = source
+        self._now = now
+        self._timeline = home.gate.timeline()
+        self._decided_at = home.ledger.now()
+        self._last_day = int(as_of.timestamp()) // 86_400 - 1
+        self._batches = read_batches(home, source.name)
+        self._computed = 0
+
+    def publish(self, entities: pa.Table | None, *, full: bool) -> Published:
+        """A new data version, unless nothing has changed."""
+        definition = describe(self._source)
+        require_same_definition(self._home, self._source.definition, definition, now=self._now)
+        subjects = self._usable_subjects()
+        wanted = _wanted_days(subjects, self._last_day, self._remember_asked(entities))
+        terms = self._terms(self._timeline, self._decided_at)
+        input_hash = self._input_hash(definition, wanted, terms)
+        versions = read_versions(self._home, self._source.definition)
+        if versions and versions[-1].input_hash == input_hash and not full:
+            return Published(versions[-1], fresh=False, subjects=len(subjects))
+        basis = self._basis(versions[-1], terms) if versions and not full else None
+        parts = (self._part(some, wanted, basis) for some in _chunks(subjects))
+        version = publish_table(
+            self._home,
+            self._source.definition,
+            parts,
+            definition=definition,
+            input_hash=input_hash,
+            lineage=self._lineage(),
+            now=self._now,
         )
-        for some in _chunks(subjects)
-    )
-    checkpoint = home.ledger.checkpoint()
-    lineage = {
-        "batches": [b.batch_id for b in read_batches(home, source.name)],
-        "ledger_size": home.ledger.size(),
-        "checkpoint": checkpoint.decode() if checkpoint else None,
-    }
-    version = publish_table(
-        home,
-        source.definition,
-        parts,
-        definition=definition,
-        input_hash=input_hash,
-        lineage=lineage,
-        now=now,
-    )
-    return Published(version, fresh=True)
+        return Published(version, fresh=True, subjects=len(subjects), computed=self._computed)
+
+    def _lineage(self) -> dict[str, Any]:
+        checkpoint = self._home.ledger.checkpoint()
+        return {
+            **lineage(self._batches, self._timeline, self._decided_at, self._last_day),
+            "checkpoint": checkpoint.decode() if checkpoint else None,
+        }
+
+    def _basis(self, before: Version, terms: list[Term]) -> Basis | None:
+        now = Standing(self._home, self._batches, self._timeline, frozenset(terms), self._last_day)
+        return find_basis(before, now, self._terms)
+
+    def _part(self, some: pa.Array, wanted: pa.Table, basis: Basis | None) -> pa.Table:
+        """The rows of some people: those that stay, and those that are computed."""
+        wanted = _only(wanted, some)
+        held = None if basis is None else keep(self._home, basis, some, wanted, last_day=self._last_day)
+        if basis is None or held is None:
+            return self._compute(some, self._events(some), wanted)
+        rows, kept = held
+        moved = basis.last_day < self._last_day
+        events = self._stored(kept if moved else kept.filter(pc.is_in(kept, value_set=basis.aging)))
+        allowed = self._allowed(events, self._timeline, self._decided_at)
+        before = self._allowed(events, basis.timeline, basis.decided_at)
+        changed = events.filter(pc.not_equal(allowed, before))["subject_key"].unique()
+        kept = kept.filter(pc.invert(pc.is_in(kept, value_set=changed)))
+        fresh = some.filter(pc.invert(pc.is_in(some, value_set=kept)))
+        parts = [_only(rows, kept)]
+        if len(fresh):
+            parts.append(self._compute(fresh, self._events(fresh), _only(wanted, fresh)))
+        if moved:
+            events = _only(events.filter(allowed), kept)
+            days = _only(wanted, kept)
+            parts.append(
+                compute_features(
+                    self._source, events, days, last_day=self._last_day, first_day=basis.last_day
+                )
+            )
+        return pa.concat_tables(parts).sort_by([(f.name, "ascending") for f in KEY_COLUMNS])
+
+    def _compute(self, people: pa.Array, events: pa.Table, wanted: pa.Table) -> pa.Table:
+        """Every row of some people."""
+        self._computed += len(people)
+        return compute_features(self._source, events, wanted, last_day=self._last_day)
+
+    def _events(self, people: pa.Array) -> pa.Table:
+        """The records of some people that may be used now."""
+        events = self._stored(people)
+        return events.filter(self._allowed(events, self._timeline, self._decided_at))
+
+    def _stored(self, people: pa.Array) -> pa.Table:
+        """All their records."""
+        schema = _event_schema(self._source)
+        stored = read_store(self._home, "vault", self._source.name, subjects=people.to_pylist())
+        tables = [t.select(schema.names).cast(schema) for t in stored]
+        return pa.concat_tables(tables) if tables else schema.empty_table()
+
+    def _allowed(self, events: pa.Table, timeline: Timeline, at: datetime) -> pa.ChunkedArray:
+        """Loaded lawfully then; a person may since have narrowed how far back, or how long, records may be used."""
+        data_at = events[self._source.event_time]
+        return pc.is_null(
+            timeline.judge_loading(events["subject_key"], self._source.name, data_at=data_at, now=at)
+        )
+
+    def _usable_subjects(self) -> pa.Array:
+        """Subjects with records of the source that some purpose may still use, in order."""
+        known = self._timeline.subjects()
+        reasons = self._timeline.judge_loading(
+            pa.chunked_array([known]), self._source.name, data_at=None, now=self._decided_at
+        )
+        return known.filter(pc.is_null(reasons.combine_chunks()))
+
+    def _terms(self, timeline: Timeline, at: datetime) -> list[Term]:
+        """Who may be used at an instant for what, and within which data range and life."""
+        usable = [timeline.usable_of(self._source.name, purpose, as_of=at) for purpose in PURPOSES]
+        current = pa.concat_tables(usable)
+        return [Term(*row) for row in zip(*(current[c].to_pylist() for c in Term._fields), strict=True)]
+
+    def _remember_asked(self, entities: pa.Table | None) -> pa.Table:
+        """Every (subject_key, day) ever asked for with `entities`, sealed beside the table under their own keys.
+
+        Else the next version would lack the rows of a training set's instants, and the same fetch would find older
+        ones.
+        """
+        known = asked_days(self._home, self._source.name, self._source.definition)
+        if entities is None:
+            return known
+        instants = pc.cast(pc.cast(entities["event_timestamp"], INSTANT), pa.int64())
+        days = pc.subtract(pc.floor(pc.divide(pc.cast(instants, pa.float64()), DAY_US)), 1).cast(pa.int64())
+        fresh = pa.table([entities["subject_key"].cast(pa.string()), days], schema=ASKED).drop_null()
+        reasons = self._timeline.judge_loading(
+            fresh["subject_key"], self._source.name, data_at=None, now=self._decided_at
+        )
+        # Of these people nothing is kept, and no key made.
+        nobodys = pa.array([Reason.ERASED.value, Reason.NO_GRANT.value])
+        fresh = fresh.filter(pc.invert(pc.is_in(reasons, value_set=nobodys)))
+        union = pa.concat_tables([known, fresh]).group_by(ASKED.names).aggregate([]).select(ASKED.names)
+        if union.num_rows > known.num_rows:
+            keep_asked_days(self._home, self._source.name, self._source.definition, union)
+        return union
+
+    def _input_hash(self, definition: dict[str, Any], wanted: pa.Table, terms: list[Term]) -> str:
+        """Everything a version depends on: definition, batches, who may be used, which days were asked for."""
+        batches = [f.sha256 for b in self._batches for f in b.stores.values()]
+        days = "".join(
+            f"{s}{d};" for s, d in zip(*(wanted[c].to_pylist() for c in wanted.column_names), strict=True)
+        )
+        key, about = self._home.keyring.secret("feature-inputs"), [tuple(t) for t in sorted(terms, key=str)]
+        # With a limit of age, what may be used also depends on the day.
+        today = self._decided_at.date() if any(t.data_life is not None for t in terms) else None
+        people = token(key, days.encode(), repr((about, today)).encode())
+        return digest(definition_hash(definition).encode(), *(b.encode() for b in batches), people)
 
 
-def compute_features(source: Source, events: pa.Table, wanted_days: pa.Table, *, last_day: int) -> pa.Table:
+def compute_features(
+    source: Source, events: pa.Table, wanted_days: pa.Table, *, last_day: int, first_day: int | None = None
+) -> pa.Table:
     """The source's features for every wanted day and every day of activity up to `last_day`.
 
     Args:
         events: the source's columns with subject_key, row_number and batch_order.
         wanted_days: subject_key, day (days since 1970-01-01 UTC); only subjects with some event count.
+        first_day: only days from this one on.
 
     Returns:
         subject_key, event_timestamp, features; unique and sorted by the first two.
     """
-    events_table, spine_table = _inputs(source)
+    active, features = _maths(source)
     connection = private_duckdb()
     connection.register("event", events)
     connection.register("wanted_day", wanted_days)
-    active = _sql(source.active_days(events_table))
+    since = "" if first_day is None else f"WHERE day >= {first_day}"
     connection.execute(
         "CREATE TEMP TABLE spine AS SELECT DISTINCT subject_key, day FROM"  # noqa: S608
         f" (SELECT subject_key, day FROM ({active}) WHERE day <= {last_day} UNION ALL"
         "   SELECT w.subject_key, w.day FROM wanted_day w SEMI JOIN event USING (subject_key))"
+        f" {since}"
     )
     spine_rows = len(fetch_arrow(connection, "FROM spine"))
-    features = _sql(source.compute(events_table, spine_table))
     names = ", ".join(f'"{f.name}"' for f in source.features)
     rows = fetch_arrow(
         connection,
@@ -171,7 +295,7 @@ def compute_features(source: Source, events: pa.Table, wanted_days: pa.Table, *,
 
 def describe(source: Source) -> dict[str, Any]:
     """What a definition version fixes for ever: the maths as DuckDB SQL, the schemas, the source."""
-    events, spine = _inputs(source)
+    active, features = _maths(source)
     return {
         "definition": source.definition,
         "source": source.name,
@@ -179,15 +303,20 @@ def describe(source: Source) -> dict[str, Any]:
         "identity": list(source.identity),
         "columns": {c.name: str(c.type) for c in source.columns},
         "features": {f.name: f.dtype for f in source.features},
-        "active_days": _sql(source.active_days(events)).splitlines(),
-        "compute": _sql(source.compute(events, spine)).splitlines(),
+        "active_days": active.splitlines(),
+        "compute": features.splitlines(),
     }
 
 
-def _sql(expression: Any) -> str:
+@lru_cache(maxsize=32)
+def _maths(source: Source) -> tuple[str, str]:
+    """The days of activity and the features as DuckDB SQL; to write it takes longer than to run it on few people."""
     import ibis
 
-    return str(ibis.to_sql(expression, dialect="duckdb"))
+    events, spine = _inputs(source)
+    expressions = source.active_days(events), source.compute(events, spine)
+    active, features = (str(ibis.to_sql(each, dialect="duckdb")) for each in expressions)
+    return active, features
 
 
 def _inputs(source: Source) -> tuple[Any, Any]:
@@ -210,54 +339,6 @@ def _published_schema(source: Source) -> pa.Schema:
     return pa.schema([*KEY_COLUMNS, *features])
 
 
-def _events(home: Home, source: Source, subjects: pa.Array) -> pa.Table:
-    schema = _event_schema(source)
-    tables = [
-        t.select(schema.names).cast(schema)
-        for t in read_store(home, "vault", source.name, subjects=subjects.to_pylist())
-    ]
-    events = pa.concat_tables(tables) if tables else schema.empty_table()
-    # Loaded lawfully then; a person may since have narrowed how far back, or how long, records may be used.
-    reasons = home.gate.timeline().judge_loading(
-        events["subject_key"], source.name, data_at=events[source.event_time], now=home.ledger.now()
-    )
-    return events.filter(pc.is_null(reasons))
-
-
-def _usable_subjects(home: Home, source: Source) -> pa.Array:
-    """Subjects with records of the source that some purpose may still use, in order."""
-    timeline = home.gate.timeline()
-    known = timeline.subjects()
-    reasons = timeline.judge_loading(
-        pa.chunked_array([known]), source.name, data_at=None, now=home.ledger.now()
-    )
-    return known.filter(pc.is_null(reasons.combine_chunks()))
-
-
-def _remember_asked(home: Home, source: Source, entities: pa.Table | None) -> pa.Table:
-    """Every (subject_key, day) ever asked for with `entities`, sealed beside the table under the subjects' own keys.
-
-    Else the next version would lack the rows of a training set's instants, and the same fetch would find older ones.
-    """
-    known = asked_days(home, source.name, source.definition)
-    if entities is None:
-        return known
-    instants = pc.cast(pc.cast(entities["event_timestamp"], INSTANT), pa.int64())
-    days = pc.subtract(pc.floor(pc.divide(pc.cast(instants, pa.float64()), DAY_US)), 1).cast(pa.int64())
-    fresh = pa.table([entities["subject_key"].cast(pa.string()), days], schema=ASKED).drop_null()
-    reasons = home.gate.timeline().judge_loading(
-        fresh["subject_key"], source.name, data_at=None, now=home.ledger.now()
-    )
-    nobodys = pa.array(
-        [Reason.ERASED.value, Reason.NO_GRANT.value]
-    )  # of them nothing is kept, and no key made
-    fresh = fresh.filter(pc.invert(pc.is_in(reasons, value_set=nobodys)))
-    union = pa.concat_tables([known, fresh]).group_by(ASKED.names).aggregate([]).select(ASKED.names)
-    if union.num_rows > known.num_rows:
-        keep_asked_days(home, source.name, source.definition, union)
-    return union
-
-
 def _wanted_days(subjects: pa.Array, last_day: int, asked: pa.Table) -> pa.Table:
     """subject_key, day: the last whole day of all, and those asked for, of people who may be used."""
     newest = pa.repeat(pa.scalar(last_day, pa.int64()), len(subjects))
@@ -277,25 +358,5 @@ def _chunks(subjects: pa.Array) -> list[pa.Array]:
     return [subjects[i : i + _SUBJECTS_AT_A_TIME] for i in range(0, len(subjects), _SUBJECTS_AT_A_TIME)]
 
 
-def _is_in(table: pa.Table, subjects: pa.Array) -> pa.ChunkedArray:
-    return pc.is_in(table["subject_key"], value_set=subjects)
-
-
-def _usable_terms(home: Home, source: Source) -> list[Any]:
-    """Who may be used now for what, and within which data range and life; sorted."""
-    timeline, now = home.gate.timeline(), home.ledger.now()
-    current = pa.concat_tables(timeline.usable_of(source.name, p, as_of=now) for p in PURPOSES)
-    terms = ("subject_key", "purpose", "data_from", "data_until", "data_life")
-    return sorted(zip(*(current[c].to_pylist() for c in terms), strict=True), key=str)
-
-
-def _input_hash(home: Home, source: Source, definition: dict[str, Any], wanted_days: pa.Table) -> str:
-    """Everything a version depends on: definition, batches, who may be used, which days were asked for."""
-    batches = [f.sha256 for b in read_batches(home, source.name) for f in b.stores.values()]
-    days = "".join(
-        f"{s}{d};"
-        for s, d in zip(*(wanted_days[c].to_pylist() for c in wanted_days.column_names), strict=True)
-    )
-    terms = _usable_terms(home, source)
-    people = token(home.keyring.secret("feature-inputs"), days.encode(), repr(terms).encode())
-    return digest(definition_hash(definition).encode(), *(b.encode() for b in batches), people)
+def _only(rows: pa.Table, subjects: pa.Array) -> pa.Table:
+    return rows.filter(pc.is_in(rows["subject_key"], value_set=subjects))

@@ -193,6 +193,18 @@ def read_batch(
         yield rows.append_column("batch_order", pa.repeat(order, rows.num_rows))
 
 
+def subjects_of(home: Home, store: Store, batch: Batch) -> set[str]:
+    """Whose records a batch holds, opened or not.
+
+    Raises:
+        EvidenceError, Unavailable: as `read_store`.
+    """
+    if store not in batch.stores:
+        return set()
+    file = open_record_file(home.path(store, batch.source), batch.stores[store], whole=False)
+    return {key for group in file.groups_of(None) for key in file.read([group])["subject_key"].to_pylist()}
+
+
 def _from_document(document: dict[str, Any]) -> Batch:
     return Batch(
         document["batch_id"],
