@@ -74,4 +74,5 @@ def sign_in_first(request: Request, _error: Exception) -> Response:
 def _page(request: Request, error: AssentError, status: int) -> Response:
     desk = Desk(request)
     known = desk.words.names["error"].get(error.code)
-    return desk.render("error.html", status=status, error=error, known=known)
+    template = "error.html#problem" if desk.is_fragment else "error.html"
+    return desk.render(template, status=status, error=error, known=known)

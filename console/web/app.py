@@ -26,6 +26,7 @@ from console.web import (
     person,
     person_acts,
     records,
+    report_pages,
     sign_in,
 )
 from console.web.access import require_access
@@ -36,7 +37,7 @@ from console.web.sessions import OneTimeLinks, Sessions
 
 _STATIC = Path(__file__).parent / "static"
 _LINK_MINUTES = 15
-_PAGES = (sign_in, openid, overview, person, person_acts, ledger, explain, records)
+_PAGES = (sign_in, openid, overview, person, person_acts, ledger, explain, records, report_pages)
 
 _static = APIRouter(dependencies=[Depends(require_access)])
 

@@ -53,6 +53,10 @@ class Words:
         said = str(name)
         return self.text[f"every_{kind}"] if said == ANY else self.names[kind].get(said, said)
 
+    def column(self, name: str) -> str:
+        """The head of a report's column."""
+        return self.names["column"].get(name) or name.replace("_", " ").capitalize()
+
     def pair(self, source: str, purpose: str) -> str:
         """A source for a purpose."""
         return self("pair", source=self.name("source", source), purpose=self.name("purpose", purpose))

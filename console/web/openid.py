@@ -138,7 +138,7 @@ class _told:  # noqa: N801 - reads as a word where it is used
         if error is None:
             return
         from authlib.common.errors import AuthlibBaseError
-        from httpx import HTTPError
+        from httpx2 import HTTPError
         from joserfc.errors import JoseError
 
         if isinstance(error, HTTPError):

@@ -22,6 +22,8 @@ from console.web.access import require_access
 from console.web.desk import AtDesk, Desk, From
 from console.web.drawings import share_of
 from console.web.person import download
+from reports.catalog import make_report
+from reports.query import Query
 from reports.register import a_month_after
 
 router = APIRouter(dependencies=[Depends(require_access)])
@@ -85,21 +87,12 @@ def _missing() -> BadInput:
 
 @router.get("/training", name="training")
 def training(desk: AtDesk, skip: From = 0) -> Response:
-    """Training sets, newest first, and the models trained on them."""
-    from feature_repo.stores.models import read_models
-    from feature_repo.stores.receipts import read_receipts
-
-    receipts = read_receipts(desk.home)[::-1]
-    skip = min(max(skip, 0), len(receipts))
-    shown = receipts[skip : skip + PAGE]
-    return desk.render(
-        "training.html",
-        receipts=shown,
-        skip=skip,
-        page=PAGE,
-        more=len(receipts) > skip + PAGE,
-        models=read_models(desk.home),
-    )
+    """Training sets, newest first, the models trained on them, and what of their people has been withdrawn since."""
+    skip = max(skip, 0)
+    made = make_report(desk.home, "training-provenance", Query(limit=PAGE + 1, skip=skip))
+    names = [column.name for column in made.columns]
+    sets = [dict(zip(names, row, strict=True)) for row in made.rows]
+    return desk.render("training.html", sets=sets[:PAGE], skip=skip, page=PAGE, more=len(sets) > PAGE)
 
 
 # ------------------------------------------------------------------------------------------- requests

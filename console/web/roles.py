@@ -55,6 +55,10 @@ ALLOWED: Mapping[str, frozenset[Role]] = {
     "certificate": _EVIDENCE,
     "certificate_file": _EVIDENCE,
     "accesses": _EVIDENCE,
+    "reports": _EVIDENCE,
+    "report": _EVIDENCE,
+    "report_file": _EVIDENCE,
+    "report_person": _OFFICER,
 }
 
 

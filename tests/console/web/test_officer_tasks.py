@@ -114,7 +114,7 @@ def test_6_hand_out_a_proof(visit: Visit, served: Served) -> None:
     """Proof and record of an entry, which verify offline with the log's key alone."""
     page = sign_in(visit(), served)
     look_up(page, served, ANNA)
-    row = page.get_by_role("region", name="On record").locator("tr", has_text="Withdrawn").first
+    row = page.get_by_role("region", name="Table: On record").locator("tr", has_text="Withdrawn").first
     with page.expect_download() as proof:
         row.get_by_role("link", name="proof").click()
     with page.expect_download() as record:

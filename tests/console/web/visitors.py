@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 
-import httpx
+import httpx2
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -85,9 +85,9 @@ def csrf_of(client: TestClient) -> str:
     return found[1]
 
 
-def send(client: TestClient, path: str, **fields: str) -> httpx.Response:
+def send(client: TestClient, path: str, **fields: str) -> httpx2.Response:
     """Send a form as its page would."""
-    answer: httpx.Response = client.post(path, data={"csrf": csrf_of(client), **fields})
+    answer: httpx2.Response = client.post(path, data={"csrf": csrf_of(client), **fields})
     return answer
 
 
