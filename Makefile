@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-retrieval bench-receipts bench-ingest bench-reports docs lock clean
+.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-retrieval bench-receipts bench-ingest bench-reports bench-console docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,8 @@ bench-ingest: $(READY)  ## checks, gate, loading and features beside plain DuckD
 
 bench-retrieval: $(READY)  ## historical fetches and online reads beside DuckDB by hand and Feast's own stores; the last line is JSON
 	$(BIN)/python benchmarks/bench_retrieval.py
+bench-console: $(READY)  ## the officer's console on a million people and five million entries; the last line is JSON
+	$(BIN)/python benchmarks/bench_console.py
 
 docs: $(READY)  ## write docs/sources.md, docs/reports.md and the suites' snapshots from the definitions
 	$(BIN)/python -c "from reports.handbook import handbook; print(handbook(), end='')" > docs/reports.md
