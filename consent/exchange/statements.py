@@ -445,7 +445,7 @@ def record_statements(
     now = now_utc()
     records = [parse_record(fields, now=now) for fields in statements]
     secret = home.keyring.secret("import")
-    _require_sound(records, secret, now)
+    _require_sound(home.directory, records, secret, now)
     people = find_people(home.directory, records, from_file=False)
     events = [to_event(r, people, secret, origin="recorded", actor=actor, channel=channel) for r in records]
     known = home.ledger.find_events([event.event_id for event in events])
@@ -454,13 +454,19 @@ def record_statements(
     )
 
 
-def _require_sound(records: Sequence[ParsedRecord], secret: bytes, now: datetime) -> None:
-    """Raise for what no ledger takes, before anybody is made known by it."""
-    named = {s for r in records for s in (r.subject_id, r.co_subject_id) if s}
-    nobody = People({subject_id: token_hex(16) for subject_id in named}, {}, from_file=False)
-    for record in records:
-        event = to_event(record, nobody, secret, origin="recorded", actor="operator", channel="cli")
-        require_sound(event, now)
+def _require_sound(
+    directory: Directory, records: Sequence[ParsedRecord], secret: bytes, now: datetime
+) -> None:
+    """Raise for what no ledger takes, before somebody new is made known by it."""
+    named = list(dict.fromkeys(record.subject_id for record in records))
+    unknown = [s for s, key in zip(named, directory.find(named), strict=True) if key is None]
+    new = set(unknown) - directory.tombstones(unknown).keys()
+    for record in (r for r in records if r.subject_id in new):
+        keys = {s: token_hex(16) for s in (record.subject_id, record.co_subject_id) if s}
+        nobody = People(keys, {}, from_file=False)
+        require_sound(
+            to_event(record, nobody, secret, origin="recorded", actor="operator", channel="cli"), now
+        )
 
 
 def as_known(event: Event, record: ParsedRecord, known: Recorded | None) -> Event:
