@@ -30,6 +30,7 @@ from console import (
     show,
     time_commands,
     token_commands,
+    version_commands,
 )
 from console.demo import run_demo
 
@@ -81,6 +82,7 @@ app.command("ingest")(data_commands.ingest)
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("publish")(data_commands.publish)
 app.command("versions")(data_commands.versions)
+app.command("rollback")(version_commands.rollback)
 app.command("training-set")(data_commands.training_set)
 app.command("serve-offline")(feature_server_commands.serve_offline)
 app.command("serve-online")(feature_server_commands.serve_online)

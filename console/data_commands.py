@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -286,16 +287,16 @@ def versions(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
 
     Example: assent versions
     """
-    from ingestion.sources import SOURCES as DEFINED
+    from ingestion.sources import definitions
     from ingestion.tables import read_versions
 
     opened = open_home(home)
-    found = [v for s in DEFINED.values() for v in read_versions(opened, s.definition)]
+    found = [v for each in definitions() for v in read_versions(opened, each.definition)]
     if json:
         say_json({"versions": [_version(v) for v in found]})
         return
     say_table(
-        ("table", "version", "rows", "people", "published", "definition", "ledger size"),
+        ("table", "version", "rows", "people", "published", "definition", "ledger size", "rolled back to"),
         [
             (
                 v.table,
@@ -305,6 +306,7 @@ def versions(home: HomeOption = DEFAULT_HOME, json: JsonOption = False) -> None:
                 format_instant(v.published_at)[:19],
                 v.definition_hash[:12],
                 v.lineage["ledger_size"],
+                v.lineage.get("rolled_back_to"),
             )
             for v in found
         ],
@@ -324,6 +326,10 @@ def training_set(
     receipt: Annotated[
         str | None, typer.Option("--reproduce", help="Instead of a service: the receipt of an earlier one.")
     ] = None,
+    data_version: Annotated[
+        list[str] | None,
+        typer.Option("--data-version", help="TABLE=N: read this version, not the newest; may be repeated."),
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
     subject_column: SubjectColumn = "subject_id",
     json: JsonOption = False,
@@ -339,9 +345,13 @@ def training_set(
     Examples:
       assent training-set loans.csv --service scorecard_training_v1 --out training.parquet
       assent training-set loans.csv --reproduce ff227a41... --out again.parquet
+      assent training-set loans.csv --service scorecard_training_v1 --data-version spending_v1=3 --out then.parquet
     """
     if (service is None) == (receipt is None):
         raise ConfigError("what to fetch is not said", remedy="Name either --service or --reproduce.")
+    if receipt is not None and data_version:
+        raise ConfigError("a receipt names its own data versions", remedy="Leave out --data-version.")
+    numbers = dict(_data_version(text) for text in data_version or ())
     if out.suffix.lower() not in (".parquet", ".csv"):
         raise BadInput("the training set can be .parquet or .csv", remedy="Name --out accordingly.")
     if not out.absolute().parent.is_dir():
@@ -358,7 +368,7 @@ def training_set(
         frame = read_entities(opened, entities, subject_column=subject_column)
         advance("fetching what consent allows", 1, 2)
         if service is not None:
-            before, (fetched, used) = None, setup.training_set(opened, frame, service)
+            before, (fetched, used) = None, setup.training_set(opened, frame, service, data_versions=numbers)
         else:
             before = find_receipt(opened, str(receipt))
             fetched, used = setup.reproduce(opened, frame, before)
@@ -373,6 +383,13 @@ def training_set(
         told = ", ".join(f"{count} of {view}" for view, count in lost.items() if count)
         say(f"taken away since: {told or 'nothing'}")
     say(f"{len(fetched)} rows written to {out.name}")
+
+
+def _data_version(text: str) -> tuple[str, int]:
+    table, _, number = text.partition("=")
+    if not re.fullmatch(r"[1-9]\d{0,8}", number):
+        raise BadInput("a data version is written TABLE=N", remedy="Example: --data-version spending_v1=3")
+    return table, int(number)
 
 
 def _write(frame: Any, out: Path) -> None:

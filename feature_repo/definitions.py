@@ -1,7 +1,7 @@
 """What Feast knows: the subject, one view per published definition, and the services that models ask for.
 
 The one file here that ``feast apply`` scans. It takes whatever is bound to a name at the top level, so the views,
-one per source of ``ingestion.sources``, are bound in a loop. A service's ``purpose`` tag decides which
+one per definition of ``ingestion.sources``, are bound in a loop. A service's ``purpose`` tag decides which
 configuration answers for it.
 """
 
@@ -14,9 +14,9 @@ from feast import Entity, FeatureService, FeatureView, Field, PushSource, Reques
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String
 
-from feature_repo.stores.source import SUBJECT_KEY, ConsentSource
+from feature_repo.stores.source import DEPRECATED, SUBJECT_KEY, ConsentSource
 from ingestion.source import Feature, Source
-from ingestion.sources import SOURCES
+from ingestion.sources import definitions
 
 #: How old a row may be and still describe the subject. Spells of work are reported seldom, purchases daily.
 TTL = {"employment": timedelta(days=400)}
@@ -49,11 +49,11 @@ def _view(source: Source) -> FeatureView:
         schema=[Field(name=SUBJECT_KEY, dtype=String), *(_field(f) for f in source.features)],
         source=PushSource(name=f"{source.definition}_push", batch_source=table),
         description=source.doc,
-        tags={"source": source.name},
+        tags={"source": source.name, **({DEPRECATED: source.deprecated} if source.deprecated else {})},
     )
 
 
-_views = {source.definition: _view(source) for source in SOURCES.values()}
+_views = {source.definition: _view(source) for source in definitions()}
 globals().update(_views)
 
 loan_request = RequestSource(

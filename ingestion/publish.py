@@ -28,7 +28,7 @@ from consent.timeline import Timeline, fetch_arrow, private_duckdb
 from ingestion.asked import ASKED, asked_days, keep_asked_days
 from ingestion.increment import DAY_US, Basis, Standing, Term, find_basis, keep, lineage
 from ingestion.source import INSTANT, Source
-from ingestion.sources import SOURCES
+from ingestion.sources import definitions
 from ingestion.table_files import KEY_COLUMNS
 from ingestion.tables import (
     Version,
@@ -73,7 +73,7 @@ def publish(
     clock: Callable[[], datetime] = now_utc,
     on_progress: Progress = lambda *_: None,
 ) -> list[Published]:
-    """Publish a data version of each source's feature table; sources without any batch are left out.
+    """Publish a data version of each definition's feature table; sources without any batch are left out.
 
     Args:
         source_names: which sources; None for all.
@@ -84,7 +84,7 @@ def publish(
         full: compute every row anew, also of people of whom nothing has changed. The result is the same.
 
     Returns:
-        One entry per source that has data; a re-run on unchanged input publishes nothing.
+        One entry per definition whose source has data; a re-run on unchanged input publishes nothing.
 
     Raises:
         Conflict: another job is running, or a published definition was changed.
@@ -92,7 +92,7 @@ def publish(
     now = clock()
     with exclusive(home.path("job.lock"), "an ingestion or publish job"):
         remove_partials(home.path("tables"))
-        sources = [s for s in SOURCES.values() if source_names is None or s.name in source_names]
+        sources = [s for s in definitions() if source_names is None or s.name in source_names]
         sources = [s for s in sources if read_batches(home, s.name)]
         published = []
         for i, source in enumerate(sources):

@@ -69,6 +69,8 @@ class Source:
             subject's features change. ``day`` counts days since 1970-01-01 UTC.
         compute: ``(events, spine) -> (subject_key, day, *features)``; one row per spine row. Both are Ibis
             tables; ``spine`` is distinct (subject_key, day). A row for day D sees events of days <= D only.
+        earlier: definitions of the same source that are still published and served beside this one.
+        deprecated: what to use instead, and until when this definition is published; empty: it is not.
     """
 
     name: str
@@ -80,6 +82,8 @@ class Source:
     features: tuple[Feature, ...]
     active_days: Callable[[Any], Any]
     compute: Callable[[Any, Any], Any]
+    earlier: tuple[Source, ...] = ()
+    deprecated: str = ""
 
     @property
     def schema(self) -> pa.Schema:

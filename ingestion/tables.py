@@ -233,6 +233,34 @@ def publish_table(
     return version
 
 
+def roll_back(home: Home, table: str, number: int, *, now: datetime) -> Version:
+    """Add a data version with the rows of an earlier one: what is read from now on. Nothing is taken away.
+
+    The next publish goes on from there. Doing it twice changes nothing.
+
+    Raises:
+        Unavailable: there is no such version.
+        EvidenceError: it was changed.
+    """
+    earlier, newest = read_version(home, table, number), read_current(home, table)
+    if newest.number == number or newest.lineage.get("rolled_back_to") == number:
+        return newest
+    told = {
+        name: value
+        for name, value in earlier.lineage.items()
+        if not earlier.removed_rows or name != "last_day"
+    }
+    return publish_table(
+        home,
+        table,
+        (read_table(home, replace(earlier, files=(file,))) for file in earlier.files),
+        definition=read_definition(home, table),
+        input_hash=f"rolled back to {number} from {newest.number}",
+        lineage={**told, "rolled_back_to": number},
+        now=now,
+    )
+
+
 def _by_file(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """The rows of at most so many people at a time."""
     for rows in parts:

@@ -12,7 +12,7 @@ from consent.clock import format_instant
 from consent.home import Home
 from feature_repo.stores.setup import OnlineValues
 from ingestion.source import INSTANT, Feature
-from ingestion.sources import SOURCES
+from ingestion.sources import definition_of
 from ingestion.tables import Version, definition_hash, read_definition, read_table, read_versions
 
 _ADDED = ("data_version", "published_at")
@@ -67,7 +67,8 @@ def _with_version(version: Version, rows: pa.Table) -> pa.Table:
 
 def features_of(table: str) -> tuple[Feature, ...]:
     """What the features of a table mean; nothing for a table of a definition that is no longer computed."""
-    return next((s.features for s in SOURCES.values() if s.definition == table), ())
+    found = definition_of(table)
+    return () if found is None else found.features
 
 
 def definitions_document(home: Home, tables: list[tuple[str, str]]) -> list[dict[str, Any]]:

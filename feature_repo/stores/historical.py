@@ -13,8 +13,9 @@ ledger says now and on what it said then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from itertools import zip_longest
@@ -43,7 +44,7 @@ from feature_repo.stores.point_in_time import (
     rows_as_of,
 )
 from feature_repo.stores.receipts import Receipt, TableUsed, ViewOutcome, write_receipt
-from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
+from feature_repo.stores.source import DEPRECATED, SUBJECT_KEY, require_consent_view
 from ingestion.tables import Version, empty_table, read_current, read_version, scan_table
 
 #: Bytes that an entity row takes while it is worked on: by itself, for each view, and for each column; measured.
@@ -51,6 +52,10 @@ _ROW_BYTES, _VIEW_BYTES, _COLUMN_BYTES = 250, 80, 24
 #: What reading a piece of a table and asking the ledger take, whatever the number of rows.
 _FIXED_BYTES = 72 * 2**20
 _FEWEST_ROWS = 10_000
+
+
+class DeprecatedDefinition(FutureWarning):
+    """The definition of a view is on its way out."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,10 @@ def plan_view(view: Any, feature_refs: list[str], *, full: bool) -> ViewPlan:
         Gap, Denied: the view is not one that consent can be decided on.
     """
     source = require_consent_view(view)
+    if view.tags.get(DEPRECATED):
+        warnings.warn(
+            f"{view.name} is deprecated: {view.tags[DEPRECATED]}", DeprecatedDefinition, stacklevel=2
+        )
     name = view.projection.name_to_use()
     mapped = {feature: column for column, feature in source.field_mapping.items()}
     refs = (ref.rpartition(":") for ref in feature_refs)
@@ -113,6 +122,7 @@ class Wanted:
     Attributes:
         memory_limit_mb: for the work on entity rows, see `rows_at_a_time`.
         reproduced: the receipt whose values are wanted again.
+        data_versions: table -> data version to read instead of the newest.
     """
 
     store: ConsentStoreConfig
@@ -122,6 +132,21 @@ class Wanted:
     memory_limit_mb: int
     full_feature_names: bool = False
     reproduced: Receipt | None = None
+    data_versions: Mapping[str, int] = field(default_factory=dict)
+
+    def at_versions(self, numbers: Mapping[str, int]) -> Wanted:
+        """The same from other data versions than the newest.
+
+        Raises:
+            BadInput: a table is not among those that are read.
+        """
+        unknown = sorted(set(numbers) - {view.table for view in self.views})
+        if unknown:
+            raise BadInput(
+                f"nothing is read from {', '.join(unknown)}",
+                remedy=f"This fetch reads: {', '.join(sorted({view.table for view in self.views}))}.",
+            )
+        return replace(self, data_versions={**self.data_versions, **numbers})
 
     def as_in(self, receipt: Receipt) -> Wanted:
         """The same once more as a receipt tells of it.
@@ -382,7 +407,11 @@ def _versions(home: Home, wanted: Wanted) -> dict[str, Version]:
     """
     tables = [view.table for view in wanted.views]
     if wanted.reproduced is None:
-        return {table: read_current(home, table) for table in tables}
+        pinned = wanted.data_versions
+        return {
+            table: read_version(home, table, pinned[table]) if table in pinned else read_current(home, table)
+            for table in tables
+        }
     used = {u.table: u for u in wanted.reproduced.tables}
     versions = {table: read_version(home, table, used[table].version) for table in tables}
     for table, version in versions.items():

@@ -58,16 +58,14 @@ class ConsentRetrievalJob(RetrievalJob):
         execute: Callable[[], tuple[pa.Table, Receipt | None]],
         *,
         stream: Callable[[], tuple[Iterator[pa.Table], Receipt | None]] | None = None,
-        reproduce: Callable[[Receipt], ConsentRetrievalJob] | None = None,
-        explain: Callable[[Receipt], Explanation] | None = None,
+        wanted: Wanted | None = None,
         on_demand_feature_views: list[Any] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._execute = execute
         self._stream = stream
-        self._reproduce = reproduce
-        self._explain = explain
+        self._wanted = wanted
         self._on_demand_feature_views = on_demand_feature_views or []
         self._full_feature_names = full_feature_names
         self._metadata = metadata
@@ -100,9 +98,25 @@ class ConsentRetrievalJob(RetrievalJob):
         Raises:
             BadInput: the receipt is of another fetch; of other entity rows, when the job is executed.
         """
-        if self._reproduce is None:
-            raise BadInput("a scan of a table has no receipt", remedy="Reproduce a historical fetch.")
-        return self._reproduce(receipt)
+        return self._other(self._require_wanted().as_in(receipt))
+
+    def at_versions(self, **numbers: int) -> ConsentRetrievalJob:
+        """A job that reads other data versions than the newest: ``job.at_versions(spending_v1=3)``.
+
+        What may be read is decided as ever: on what consent says now.
+
+        Raises:
+            BadInput: a table is not among those that are read.
+        """
+        return self._other(self._require_wanted().at_versions(numbers))
+
+    def _require_wanted(self) -> Wanted:
+        if self._wanted is None:
+            raise BadInput("a scan of a table has no receipt", remedy="Make a historical fetch.")
+        return self._wanted
+
+    def _other(self, wanted: Wanted) -> ConsentRetrievalJob:
+        return job_of(wanted, self._on_demand_feature_views, self._metadata)
 
     def explain(self) -> Explanation:
         """What became of the rows of the last execution: a table, and a picture in notebooks.
@@ -110,11 +124,11 @@ class ConsentRetrievalJob(RetrievalJob):
         Raises:
             ConfigError: there was none yet.
         """
-        if self._explain is None or self.receipt is None:
+        if self._wanted is None or self.receipt is None:
             raise ConfigError(
                 "there is no fetch to explain yet", remedy="Take its values first, with to_df or to_arrow."
             )
-        return self._explain(self.receipt)
+        return explain(self._wanted, self.receipt)
 
     def _with_on_demand_features(self, batch: pa.Table) -> pa.Table:
         """As `to_arrow` does it, for one batch."""
@@ -181,12 +195,12 @@ def _named(table: pa.Table, receipt: Receipt) -> pa.Table:
     )
 
 
-def _job(wanted: Wanted, on_demand: list[Any], metadata: RetrievalMetadata) -> ConsentRetrievalJob:
+def job_of(wanted: Wanted, on_demand: list[Any], metadata: RetrievalMetadata | None) -> ConsentRetrievalJob:
+    """The job of a historical fetch."""
     return ConsentRetrievalJob(
         lambda: fetch(wanted),
         stream=lambda: stream(wanted),
-        reproduce=lambda receipt: _job(wanted.as_in(receipt), on_demand, metadata),
-        explain=lambda receipt: explain(wanted, receipt),
+        wanted=wanted,
         on_demand_feature_views=on_demand,
         full_feature_names=wanted.full_feature_names,
         metadata=metadata,
@@ -232,7 +246,7 @@ class ConsentOfflineStore(OfflineStore):
         wanted = Wanted(
             store, views, entities, tuple(feature_refs), store.memory_limit_mb, full_feature_names
         )
-        return _job(wanted, on_demand, metadata)
+        return job_of(wanted, on_demand, metadata)
 
     @staticmethod
     def pull_latest_from_table_or_query(

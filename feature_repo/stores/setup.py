@@ -9,7 +9,7 @@ import contextlib
 import io
 import json
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ from feast.base_feature_view import BaseFeatureView
 from feast.errors import FeatureServiceNotFoundException
 
 from consent.catalog import PURPOSES, require_purpose
+from consent.clock import EPOCH
 from consent.errors import ConfigError, Unavailable
 from consent.files import write_atomically
 from consent.home import Home
@@ -96,15 +97,21 @@ def open_store(home: Home, purpose: str) -> FeatureStore:
     return FeatureStore(repo_path=str(path))
 
 
-def materialise(home: Home, *, start: datetime, end: datetime) -> dict[str, int]:
+def materialise(
+    home: Home, *, start: datetime, end: datetime, only: Collection[str] | None = None
+) -> dict[str, int]:
     """Bring each subject's latest row dated from `start` to `end` online, for every serving purpose.
 
     The range is explicit: Feast remembers increments per view, not per purpose.
 
+    Args:
+        only: these views; None: all.
+
     Returns:
         Feature view -> number of subjects written; views without a published table are left out.
     """
-    views = [v.name for v in open_store(home, SERVING[0]).list_feature_views() if _is_published(home, v)]
+    known = open_store(home, SERVING[0]).list_feature_views()
+    views = [v.name for v in known if (only is None or v.name in only) and _is_published(home, v)]
     written: dict[str, set[bytes]] = {view: set() for view in views}
     for purpose in SERVING if views else ():
         store = open_store(home, purpose)
@@ -114,21 +121,46 @@ def materialise(home: Home, *, start: datetime, end: datetime) -> dict[str, int]
     return {view: len(tokens) for view, tokens in written.items()}
 
 
-def training_set(home: Home, entities: pa.Table | pd.DataFrame, service: str) -> tuple[pd.DataFrame, Receipt]:
+def replace_online(home: Home, table: str) -> dict[str, int]:
+    """Bring a table's newest data version online in the place of everything that is there of it, newer rows too.
+
+    Between the two there are no values: whoever reads meanwhile gets what is not there.
+
+    Returns:
+        As `materialise`.
+    """
+    store = open_store(home, SERVING[0])
+    views = [v for v in store.list_feature_views() if require_consent_view(v).table == table]
+    everybody = home.gate.timeline().subjects().to_pylist()
+    store.provider.online_store.remove_subjects(store.config, views, everybody)
+    names = [view.name for view in views]
+    return materialise(home, start=EPOCH, end=home.ledger.now(), only=names)
+
+
+def training_set(
+    home: Home,
+    entities: pa.Table | pd.DataFrame,
+    service: str,
+    *,
+    data_versions: Mapping[str, int] | None = None,
+) -> tuple[pd.DataFrame, Receipt]:
     """The features of a service for entity rows, under the purpose that the registry gives the service.
 
     Args:
         entities: ``subject_key``, ``event_timestamp`` and any other columns; they come back with the features.
+        data_versions: table -> data version to read instead of the newest.
 
     Returns:
         One row per entity row, in order, and the receipt of the fetch.
 
     Raises:
         ConfigError: there is no such service.
+        BadInput, Unavailable: the service does not read such a table, or there is no such version.
     """
     store, registered = _store_of(home, service)
     rows = entities.to_pandas() if isinstance(entities, pa.Table) else entities
     job = store.get_historical_features(entity_df=rows, features=registered)
+    job = job.at_versions(**(data_versions or {}))
     return job.to_df(), job.receipt
 
 

@@ -16,10 +16,12 @@ from feast.value_type import ValueType
 
 from consent.catalog import require_source
 from consent.errors import ConfigError, Denied, Gap
-from ingestion.sources import SOURCES
+from ingestion.sources import definition_of
 
 #: The join key of every view: the subject's pseudonym, 32 hex digits.
 SUBJECT_KEY = "subject_key"
+#: The tag of a view whose definition is on its way out; it says what to use instead.
+DEPRECATED = "deprecated"
 #: The time column of every feature table.
 EVENT_TIMESTAMP = "event_timestamp"
 
@@ -132,8 +134,8 @@ class ConsentSource(DataSource):
         Raises:
             ConfigError: the definition is not one that this version of Assent can compute.
         """
-        definition = SOURCES.get(self.source)
-        if definition is None or definition.definition != self.table:
+        definition = definition_of(self.table)
+        if definition is None or definition.name != self.source:
             raise ConfigError(
                 f"the columns of {self.table} are not known here", remedy="Give the view a schema."
             )

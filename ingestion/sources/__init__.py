@@ -57,3 +57,27 @@ def source(name: str) -> Source:
     if name not in SOURCES:
         raise ConfigError("unknown source", remedy=f"Use one of: {', '.join(sorted(SOURCES))}.")
     return SOURCES[name]
+
+
+def definitions() -> list[Source]:
+    """Every definition that is published: of each source the newest, then those it keeps beside it.
+
+    Raises:
+        ConfigError: two have the same name, or one is of another source.
+    """
+    found = [each for newest in SOURCES.values() for each in (newest, *newest.earlier)]
+    names = [each.definition for each in found]
+    strangers = [
+        e for newest in SOURCES.values() for e in newest.earlier if e.name != newest.name or e.earlier
+    ]
+    if strangers or len(set(names)) < len(names):
+        raise ConfigError(
+            "the definitions of a source do not fit together",
+            remedy="Each has a name of its own, and those in `earlier` are of the same source.",
+        )
+    return found
+
+
+def definition_of(table: str) -> Source | None:
+    """The definition of that name, if it is published here."""
+    return next((each for each in definitions() if each.definition == table), None)

@@ -173,6 +173,7 @@ OUR_JOB: dict[str, Decision] = {
     "receipt": NoValues("counts and versions"),
     "to_arrow_batches": EXECUTES,
     "as_in": NoValues("another job, gated in the same way"),
+    "at_versions": NoValues("another job, gated in the same way"),
     "explain": NoValues("counts by month and reason"),
 }
 
