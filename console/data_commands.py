@@ -191,6 +191,11 @@ def say_files(files: Sequence[Any]) -> None:
         ):
             if counts:
                 say(f"  {f.file}: {label}: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+        if f.undated:
+            say(
+                f"  {f.file}: {f.undated} of those refused have no date that can be read,"
+                " so no consent can be held against them"
+            )
         if f.left_out:
             say(f"  {f.file}: left out by the mapping: {f.left_out} rows")
         if f.table_warnings:

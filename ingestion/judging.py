@@ -20,10 +20,15 @@ from validation.gate import Verdict, check
 
 @dataclass(frozen=True)
 class Admitted:
-    """The rows that consent lets in, under pseudonyms; the others only as counts by reason."""
+    """The rows that consent lets in, under pseudonyms; the others only as counts by reason.
+
+    Attributes:
+        undated: of those refused, the rows without a date that can be read: no consent can be held against them.
+    """
 
     rows: pa.Table
     refused: dict[str, int]
+    undated: int = 0
 
 
 def admit(home: Home, source: Source, rows: pa.Table) -> Admitted:
@@ -43,7 +48,12 @@ def admit(home: Home, source: Source, rows: pa.Table) -> Admitted:
     )
     reasons = pc.if_else(unknown, Reason.UNKNOWN.value, reasons)
     counts = {c["values"]: c["counts"] for c in pc.value_counts(reasons).to_pylist() if c["values"]}
-    return Admitted(rows.filter(pc.is_null(reasons)), dict(sorted(counts.items())))
+    undated = pc.and_(pc.is_null(rows[source.event_time]), pc.is_valid(reasons))
+    return Admitted(
+        rows.filter(pc.is_null(reasons)),
+        dict(sorted(counts.items())),
+        int(pc.sum(undated, min_count=0).as_py()),
+    )
 
 
 def validate(home: Home, source: Source, rows: pa.Table, now: datetime) -> Verdict:

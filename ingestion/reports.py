@@ -17,7 +17,7 @@ class FileReport:
 
     ``read = loaded + sum(refused) + quarantined + rejected`` always holds, and so does ``rows = read +
     already_ingested + left_out``: rows that an earlier run of the same file took in are not read again, and a
-    mapping may leave rows out.
+    mapping may leave rows out. ``undated`` rows are among those refused.
     """
 
     file: str
@@ -35,6 +35,7 @@ class FileReport:
     suite_hash: str = ""
     left_out: int = 0
     table_warnings: tuple[str, ...] = ()
+    undated: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def file_report(path: Path, file: FileRows, fresh: int, admitted: Admitted, verd
         suite_hash=verdict.suite_hash,
         left_out=file.left_out,
         table_warnings=verdict.table_warnings,
+        undated=admitted.undated,
     )
 
 

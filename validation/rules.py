@@ -45,6 +45,9 @@ FILLERS = [
     99_999_999.99,
 ]
 
+#: An RE2 expression. A plus or minus begins many a name; with a bracket, bar or exclamation mark it is a formula.
+_HOSTILE = r"\p{Cc}|^\s*[=@]|^\s*[+-].*[(|!]|\.\.[/\\]"
+
 #: Clocks of phones and banks run ahead.
 _GRACE = timedelta(days=1)
 
@@ -124,6 +127,15 @@ def satisfying(rule: str, columns: list[str], predicate: str, *, severity: str =
     return ExpectRowsToSatisfySql(
         column_list=columns, predicate=predicate, severity=severity, meta={"rule": rule}
     )
+
+
+def plain(*columns: str) -> Any:
+    """``texts_plain``: none of ``columns`` holds what a program may act on.
+
+    Control characters, a formula as spreadsheets read it, or a way out of a directory.
+    """
+    found = " or ".join(f"coalesce(regexp_matches({column}, '{_HOSTILE}'), false)" for column in columns)
+    return satisfying("texts_plain", list(columns), f"not ({found})")
 
 
 def dated(column: str, *, earliest: datetime, now: datetime) -> list[Any]:

@@ -94,6 +94,41 @@ APP_CATEGORIES = """
 
 A, B = "a" * 32, "b" * 32
 
+#: Texts a program may act on, and texts that only look a little like it.
+HOSTILE = [
+    "=1+1",
+    " =HYPERLINK(1)",
+    "@SUM(A1)",
+    "+cmd|' /C calc'!A0",
+    "-2+3(4)",
+    "../../etc/passwd",
+    "a/..\\b",
+    "a\x1b[31mb",
+    "a\x00b",
+    "two\nlines",
+]
+HARMLESS = [
+    "+1 Café",
+    "-",
+    "a=b",
+    "a@b",
+    "..",
+    "1..2",
+    "'; drop table batch; --",
+    "<b>",
+    "{0} %s",
+    "汉",
+    "&amp;",
+]
+
+
+def plain(*columns: str) -> list[Case]:
+    return [
+        *(row("texts_plain", **{column: value}) for column in columns for value in HOSTILE),
+        *(row(**{column: value}) for column in columns for value in HARMLESS),
+    ]
+
+
 #: The same person, instant, amount, direction and kind.
 REPEATED = ("transaction_not_repeated",)
 
@@ -143,6 +178,7 @@ SPENDING = [
     *text("merchant", 200),
     row(merchant=None),
     *text("counterparty", 200),
+    *plain("transaction_id", "merchant", "counterparty"),
     row(balance_after=None),
     row("salary_is_credit", kind="salary", direction="debit"),
     row("purchase_is_debit", kind="purchase", direction="credit"),
@@ -177,6 +213,7 @@ EMPLOYMENT = [
         nullable=False,
     ),
     *text("job_title", 200),
+    *plain("record_id", "employer", "job_title"),
     row(job_title=None),
     row(monthly_salary=Decimal("0.00")),
     row("monthly_salary_not_negative", monthly_salary=Decimal("-0.01")),
@@ -246,6 +283,7 @@ APP_USAGE = [
     )[1:],
     row(warned=("category_present",), category=None),
     *text("device_id", 200),
+    *plain("device_id"),
     row(device_id=None),
     row(duration_s=None),
     row(duration_s=0),

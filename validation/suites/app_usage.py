@@ -17,6 +17,7 @@ from validation.rules import (
     matching,
     not_one_of,
     one_of,
+    plain,
     present,
     satisfying,
     short,
@@ -79,6 +80,7 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
             one_of("event_known", "event", EVENTS),
             one_of("category_known", "category", CATEGORIES),
             short("device_id"),
+            plain("device_id", "event"),
             between("duration_s_in_a_day", "duration_s", min_value=0, max_value=_SECONDS_PER_DAY),
             not_one_of("duration_s_not_filler", "duration_s", FILLERS),
             # Features count rows that are alike in every column once.

@@ -17,6 +17,7 @@ from validation.rules import (
     fresh,
     not_one_of,
     one_of,
+    plain,
     present,
     satisfying,
     short,
@@ -102,6 +103,7 @@ def suite(*, currency: str, now: datetime) -> gx.ExpectationSuite:
             one_of("category_known", "category", CATEGORIES),
             short("merchant"),
             short("counterparty"),
+            plain("transaction_id", "merchant", "counterparty"),
             satisfying("salary_is_credit", ["kind", "direction"], "kind <> 'salary' or direction = 'credit'"),
             satisfying(
                 "purchase_is_debit", ["kind", "direction"], "kind <> 'purchase' or direction = 'debit'"
