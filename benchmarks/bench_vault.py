@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd  # noqa: F401  # Arrow imports it at its first conversion, which is in some stages only
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq

@@ -89,7 +89,8 @@ class Directory:
         Returns:
             None for a person nobody has recorded consent of, and for what is no customer number at all.
         """
-        lookups = [self._lookup(s) if is_subject_id(s) else b"" for s in subject_ids]
+        spelled = map(_spelled, subject_ids)
+        lookups = [self._lookup_of(s) if _is_sound(s) else b"" for s in spelled]
         with transaction(self._engine, _WHAT) as connection:
             return self._find(connection, lookups)
 
@@ -134,7 +135,10 @@ class Directory:
         checkpoint(self._engine, _WHAT)
 
     def _lookup(self, subject_id: str) -> bytes:
-        return token(self._pepper, normalise_subject_id(subject_id).encode())[:16]
+        return self._lookup_of(normalise_subject_id(subject_id))
+
+    def _lookup_of(self, spelled: str) -> bytes:
+        return token(self._pepper, spelled.encode())[:16]
 
     def _find(self, connection: sa.Connection, lookups: Sequence[bytes]) -> list[str | None]:
         rows = select_in(connection, "SELECT lookup, subject_key FROM subject WHERE lookup", lookups)
@@ -144,8 +148,7 @@ class Directory:
 
 def is_subject_id(subject_id: str) -> bool:
     """Whether `normalise_subject_id` would accept it."""
-    plain = unicodedata.normalize("NFKC", subject_id).strip()
-    return 0 < len(plain) <= MAX_SUBJECT_ID and plain.isprintable()
+    return _is_sound(_spelled(subject_id))
 
 
 def normalise_subject_id(subject_id: str) -> str:
@@ -154,9 +157,19 @@ def normalise_subject_id(subject_id: str) -> str:
     Raises:
         BadInput: empty, too long, or holding control characters (the number itself is not repeated).
     """
-    if not is_subject_id(subject_id):
+    spelled = _spelled(subject_id)
+    if not _is_sound(spelled):
         raise BadInput(
             "a customer number is empty, longer than 200 characters, or holds control characters",
             remedy="Mend the customer number.",
         )
-    return unicodedata.normalize("NFKC", subject_id).strip()
+    return spelled
+
+
+def _spelled(subject_id: str) -> str:
+    plain = subject_id if subject_id.isascii() else unicodedata.normalize("NFKC", subject_id)
+    return plain.strip()
+
+
+def _is_sound(spelled: str) -> bool:
+    return 0 < len(spelled) <= MAX_SUBJECT_ID and spelled.isprintable()
