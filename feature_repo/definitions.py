@@ -35,8 +35,8 @@ def _field(feature: Feature) -> Field:
     return Field(
         name=feature.name,
         dtype=DTYPES[feature.dtype],
-        description=f"{feature.doc} Null: {feature.null_means}, or not consented.",
-        tags={"unit": feature.unit, "window": feature.window},
+        description=f"{feature.meaning} Null: {feature.null_means}, or not consented.",
+        tags={"unit": feature.unit, "window": feature.window, "regulation": feature.regulation},
     )
 
 
@@ -61,29 +61,71 @@ loan_request = RequestSource(
     schema=[Field(name="monthly_instalment", dtype=Float64)],
     description="The loan applied for: its monthly instalment, in currency units.",
 )
+loan_offer = RequestSource(
+    name="loan_offer",
+    schema=[
+        Field(name="loan_amount", dtype=Float64),
+        Field(name="upfront_fees", dtype=Float64),
+        Field(name="monthly_instalment", dtype=Float64),
+        Field(name="instalments", dtype=Int64),
+    ],
+    description="The loan offered: its amount and the fees taken off before it is paid out, its monthly instalment,"
+    " in currency units, and how many of these there are.",
+)
 
 
+# Feast compares the schemas of on-demand views with what it infers, so their fields carry no descriptions. It keeps
+# their source text and runs it where nothing of this file is known, so they import what they need.
 @on_demand_feature_view(
-    sources=[_views["spending_v1"][["income_30d", "repayment_to_income_30d"]], loan_request],
-    # Feast compares these with what it infers, so they cannot carry descriptions of their own.
+    sources=[
+        _views["spending_v1"][
+            ["income_30d", "repayment_to_income_30d", "inflow_90d", "repayment_to_inflow_90d"]
+        ],
+        loan_request,
+    ],
     schema=[
         Field(name="instalment_to_income", dtype=Float64),
         Field(name="debt_service_to_income", dtype=Float64),
+        Field(name="debt_service_to_inflow", dtype=Float64),
     ],
     mode="pandas",
     description="Does the loan applied for fit the income? instalment_to_income: instalment over salary of 30 days;"
-    " debt_service_to_income: instalment and loan repayments over it. Null: no salary, or not consented.",
+    " debt_service_to_income: instalment and loan repayments over it; debt_service_to_inflow: the same over a third"
+    " of the inflow of 90 days, where salaries are not tagged. Null: no income, or not consented.",
 )
 def loan_affordability(inputs: pd.DataFrame) -> pd.DataFrame:
     """Null where an input is null: what was not consented to stays unknown."""
-    income = inputs["income_30d"].astype("float64")
-    instalment = inputs["monthly_instalment"].astype("float64") / income.where(income > 0)
+    from ingestion.loan_terms import debt_service_to_income, instalment_to_income
+
+    instalment, income = inputs["monthly_instalment"], inputs["income_30d"]
+    inflow = inputs["inflow_90d"].astype("float64") / 3
     return pd.DataFrame(
         {
-            "instalment_to_income": instalment,
-            "debt_service_to_income": instalment + inputs["repayment_to_income_30d"].astype("float64"),
-        }
+            "instalment_to_income": instalment_to_income(instalment, income),
+            "debt_service_to_income": debt_service_to_income(
+                instalment, income, inputs["repayment_to_income_30d"]
+            ),
+            "debt_service_to_inflow": debt_service_to_income(
+                instalment, inflow, inputs["repayment_to_inflow_90d"]
+            ),
+        },
+        index=inputs.index,
     )
+
+
+@on_demand_feature_view(
+    sources=[loan_offer],
+    schema=[Field(name="effective_annual_rate", dtype=Float64)],
+    mode="pandas",
+    description="What does the loan cost? The yearly rate at which its instalments are worth what is paid out, fees"
+    " deducted: 0.2 is 20 %. Null: the terms make no sense. Not about a person.",
+)
+def loan_cost(inputs: pd.DataFrame) -> pd.DataFrame:
+    """See `ingestion.loan_terms`."""
+    from ingestion.loan_terms import effective_annual_rate
+
+    terms = (inputs[f] for f in ("loan_amount", "upfront_fees", "monthly_instalment", "instalments"))
+    return pd.DataFrame({"effective_annual_rate": effective_annual_rate(*terms)}, index=inputs.index)
 
 
 _scorecard = [_views["spending_v1"], _views["employment_v1"], _views["app_usage_v1"]]
@@ -105,6 +147,12 @@ affordability_v1 = FeatureService(
     features=[loan_affordability],
     tags={"purpose": "credit_scoring"},
     description="Whether the loan applied for fits the income; the request names its instalment.",
+)
+loan_offer_v1 = FeatureService(
+    name="loan_offer_v1",
+    features=[loan_affordability, loan_cost],
+    tags={"purpose": "credit_scoring"},
+    description="The same, and what the loan costs; the request names its amount, fees, instalment and their number.",
 )
 fraud_screen_v1 = FeatureService(
     name="fraud_screen_v1",

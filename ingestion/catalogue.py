@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from consent.catalog import PROHIBITED
 from consent.catalog import SOURCES as CONSENT_SOURCES
-from ingestion.source import INSTANT, MONEY, Source
+from ingestion.source import INSTANT, MONEY, Feature, Source
 from ingestion.sources import SOURCES
+from ingestion.sources.regulation import FOR_ALL
 
 _TYPES = {
     pa.string(): "text",
@@ -33,6 +34,10 @@ def catalogue() -> str:
         " Amounts of one home are in one currency, set at `assent init`.",
         "",
         f"Never accepted, consent or not: {', '.join(sorted(PROHIBITED))}.",
+        "",
+        "What law and fairness ask, whatever the feature; no legal advice:",
+        "",
+        *(f"- {note}" for note in FOR_ALL),
     ]
     for name in sorted(SOURCES):
         parts += ["", *_section(SOURCES[name])]
@@ -58,13 +63,15 @@ def _section(source: Source) -> list[str]:
         "",
         f"### Features of `{source.definition}`",
         "",
-        "| feature | type | unit | window | definition, and why | null |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| `{f.name}` | {f.dtype} | {f.unit} | {f.window} | {_cell(f.doc)} | {_cell(f.null_means)} |"
-            for f in source.features
-        ),
+        "| feature | type | unit | window | definition | null | why a risk team wants it | mind |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(feature) for feature in source.features),
     ]
+
+
+def _row(feature: Feature) -> str:
+    told = (feature.unit, feature.window, feature.doc, feature.null_means, feature.why, feature.regulation)
+    return f"| `{feature.name}` | {feature.dtype} | {' | '.join(_cell(text) for text in told)} |"
 
 
 def _cell(text: str) -> str:

@@ -43,7 +43,9 @@ class Feature:
         dtype: ``int64`` or ``float64``.
         unit: what one stands for ("rows", "days", "share 0-1", "currency units").
         window: the span of time it looks back over.
-        doc: definition and why a risk team wants it.
+        doc: definition.
+        why: why a risk team wants it.
+        regulation: what the law, or fairness, asks of whoever uses it.
         null_means: when the value is null.
     """
 
@@ -53,6 +55,13 @@ class Feature:
     window: str
     doc: str
     null_means: str = "never null"
+    why: str = ""
+    regulation: str = ""
+
+    @property
+    def meaning(self) -> str:
+        """Definition and reason, as a person is told."""
+        return f"{self.doc} {self.why}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _explained(feature: Feature) -> dict[str, Any]:
         "dtype": feature.dtype,
         "unit": feature.unit,
         "window": feature.window,
-        "definition_and_reason": feature.doc,
+        "definition_and_reason": feature.meaning,
         "empty_means": feature.null_means,
     }
 

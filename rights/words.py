@@ -62,7 +62,8 @@ class Words:
 
     def meaning(self, what: Column | Feature) -> str:
         """What a column or feature means, and why a lender wants it."""
-        return self.meanings.get(what.name, what.doc.replace("`", ""))
+        said = what.meaning if isinstance(what, Feature) else what.doc
+        return self.meanings.get(what.name, said.replace("`", ""))
 
     def scale(self, said: str) -> str:
         """A unit, a window, or when a value is empty."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ingestion.source import INSTANT, MONEY, Column, Feature, Source
+from ingestion.sources import regulation as note
 from ingestion.sources import windows as w
 from ingestion.sources.windows import KEY, Table
 
@@ -16,6 +17,15 @@ STABLE_TYPES = ("government", "state_owned")
 YEAR, TWO_YEARS, THREE_YEARS = 365, 730, 1095
 #: 9999-12-31: until then a report stands, or a spell goes on, that nobody has ended.
 NEVER = 2_932_896
+#: Features that count something, and are zero where there is nothing to count.
+_COUNTS = (
+    "current_jobs",
+    "spells_36m",
+    "jobs_started_24m",
+    "jobs_ended_12m",
+    "employer_types_36m",
+    "employed_days_365d",
+)
 
 
 def _reports(events: Table) -> Table:
@@ -79,15 +89,22 @@ def _salaries(reports: Table, spine: Table) -> Table:
 
 def _counts(spells: Table) -> Table:
     """What counting a spine row's spells tells."""
-    recent = spells.ended > spells.day - THREE_YEARS
+    import ibis
+
+    ended = spells.ended
+    recent = ended > spells.day - THREE_YEARS
     stable = spells.current & spells.employer_type.isin(STABLE_TYPES)
     return spells.group_by(*KEY).aggregate(
-        current=spells.count(where=spells.current),
+        current_jobs=spells.count(where=spells.current),
         tenure_days=(spells.day - spells.began).max(where=spells.current),
         spells_36m=spells.count(where=recent),
         jobs_started_24m=spells.count(where=spells.began > spells.day - TWO_YEARS),
         employer_types_36m=spells.employer_type.nunique(where=recent),
         stable=spells.count(where=stable),
+        jobs_ended_12m=spells.count(where=ended.between(spells.day - YEAR + 1, spells.day)),
+        longest_spell_days=ibis.greatest(ibis.least(ended, spells.day) - spells.began + 1, 0).max(),
+        last_agreed=ended.max(where=spells.current),
+        peak_cents=spells.cents.max(),
         first_began=spells.began.min(),
     )
 
@@ -126,18 +143,20 @@ def compute(events: Table, spine: Table) -> Table:
     rows = spine.select(*KEY)
     for piece in (last_report, _counts(spells), _worked_days(spells), _salary_change(reports, spine)):
         rows = w.attach(rows, piece)
-    counted = ("spells_36m", "jobs_started_24m", "employer_types_36m", "employed_days_365d")
-    rows = rows.mutate(**{name: rows[name].coalesce(0) for name in counted})
+    rows = rows.mutate(**{name: rows[name].coalesce(0) for name in _COUNTS})
     year_began = ibis.greatest(rows.first_began, rows.day - YEAR + 1)
     return w.declared(
         rows.mutate(
-            employed_now=(rows.current.coalesce(0) > 0).ifelse(1, 0),
+            employed_now=(rows.current_jobs > 0).ifelse(1, 0),
+            experience_days=rows.day - rows.first_began,
+            days_to_contract_end=(rows.last_agreed < NEVER).ifelse(rows.last_agreed - rows.day, None),
             stable_employer_type=(rows.stable.coalesce(0) > 0).ifelse(1, 0),
             gap_days_365d=rows.first_began.notnull().ifelse(
                 rows.day - year_began + 1 - rows.employed_days_365d, None
             ),
             monthly_salary_now=w.units(rows.cents),
             salary_change_ratio_12m=w.ratio(rows.cents, rows.cents_before),
+            salary_to_peak_ratio=w.ratio(rows.cents, rows.peak_cents),
             days_since_last_report=rows.day - rows.last_report,
         ),
         FEATURES,
@@ -176,84 +195,167 @@ FEATURES = (
         "int64",
         "0 or 1",
         "the day",
-        "1 if a spell is current: begun, and not ended before the day. Income to repay from.",
+        "1 if a spell is current: begun, and not ended before the day.",
+        why="Income to repay from.",
+        regulation="Pensions, benefits and support are income too: 0 must not end an application by itself (US"
+        " Regulation B, 12 CFR 1002.6(b)(5), for pensions and part-time pay).",
+    ),
+    Feature(
+        "current_jobs",
+        "int64",
+        "spells",
+        "the day",
+        "Spells that are current.",
+        why="Income stability: a second job is a second leg; anti-fraud: many at once are seldom true.",
+        regulation="Several small jobs are common among migrants and women: test outcomes by group.",
     ),
     Feature(
         "tenure_days",
         "int64",
         "days",
         "the day",
-        "Days since the longest-running current spell began, 0 on its first day. Job stability.",
+        "Days since the longest-running current spell began, 0 on its first day.",
         "not employed",
+        why="Job stability.",
+        regulation=note.AGE,
+    ),
+    Feature(
+        "experience_days",
+        "int64",
+        "days",
+        "whole history",
+        "Days since the first known spell began, 0 on its first day.",
+        "no spell has begun",
+        why="Job stability: somebody known to have worked for years, whatever the employer.",
+        regulation=note.AGE,
+    ),
+    Feature(
+        "longest_spell_days",
+        "int64",
+        "days",
+        "whole history",
+        "Days of the longest spell, up to the day; the first day counts.",
+        "no spell has begun",
+        why="Job stability: whether somebody has ever stayed.",
+        regulation=note.AGE,
     ),
     Feature(
         "spells_36m",
         "int64",
         "spells",
         "1,095 days",
-        "Spells with a day in the window. Job stability: many short spells mean an uncertain income.",
+        "Spells with a day in the window.",
+        why="Job stability: many short spells mean an uncertain income.",
+        regulation=note.INTERRUPTED,
     ),
     Feature(
         "jobs_started_24m",
         "int64",
         "spells",
         "730 days",
-        "Spells that began in the window, a first job included. Job stability: changes of job.",
+        "Spells that began in the window, a first job included.",
+        why="Job stability: changes of job.",
+        regulation=note.INTERRUPTED,
+    ),
+    Feature(
+        "jobs_ended_12m",
+        "int64",
+        "spells",
+        "365 days",
+        "Spells whose last day is in the window.",
+        why="Job stability: income that has just been lost.",
+        regulation=note.INTERRUPTED,
     ),
     Feature(
         "employed_days_365d",
         "int64",
         "days",
         "365 days",
-        "Days of the window covered by at least one spell; overlapping spells count once. Income stability.",
+        "Days of the window covered by at least one spell; overlapping spells count once.",
+        why="Income stability.",
+        regulation=note.INTERRUPTED,
     ),
     Feature(
         "gap_days_365d",
         "int64",
         "days",
         "365 days",
-        "Days of the window, from the first known spell on, covered by none. Income stability: time without pay.",
+        "Days of the window, from the first known spell on, covered by none.",
         "no spell has begun",
+        why="Income stability: time without pay.",
+        regulation=note.INTERRUPTED,
+    ),
+    Feature(
+        "days_to_contract_end",
+        "int64",
+        "days",
+        "the day",
+        "Days from the day to the last agreed day of a current spell; of several, the latest.",
+        "not employed, or a current spell is open-ended",
+        why="Income stability: a contract that ends before the loan does.",
+        regulation="Fixed terms are commoner among the young and migrants. Compare it with the term of the "
+        "loan; do not score it by itself.",
     ),
     Feature(
         "monthly_salary_now",
         "float64",
         "currency units",
         "the day",
-        "Salary of the current spell; of several, the one reported last with a salary. Income level.",
+        "Salary of the current spell; of several, the one reported last with a salary.",
         "not employed, or no salary reported for a current spell",
+        why="Income level.",
+        regulation=note.INCOME,
     ),
     Feature(
         "salary_change_ratio_12m",
         "float64",
         "ratio",
         "365 days",
-        "monthly_salary_now over what it was 365 days before, on what was reported by then; 1 is unchanged. Income "
-        "stability.",
+        "monthly_salary_now over what it was 365 days before, on what was reported by then; 1 is unchanged.",
         "either salary unknown, or the earlier one zero",
+        why="Income stability.",
+        regulation="A fall may be part-time work after a birth or an illness: a person should be able to say "
+        "so (GDPR Art. 22(3); PIPL Art. 24).",
+    ),
+    Feature(
+        "salary_to_peak_ratio",
+        "float64",
+        "ratio",
+        "whole history",
+        "monthly_salary_now over the highest salary of any spell that has begun; 1 is the highest ever.",
+        "no salary now, or no salary above zero ever",
+        why="Income stability: somebody who lives on less than they are used to.",
+        regulation="A fall may be part-time work after a birth or an illness: a person should be able to say "
+        "so (GDPR Art. 22(3); PIPL Art. 24).",
     ),
     Feature(
         "employer_types_36m",
         "int64",
         "types",
         "1,095 days",
-        "Distinct types of employer of the spells in spells_36m. Job stability: moves between kinds of work.",
+        "Distinct types of employer of the spells in spells_36m.",
+        why="Job stability: moves between kinds of work.",
+        regulation=note.INTERRUPTED,
     ),
     Feature(
         "stable_employer_type",
         "int64",
         "0 or 1",
         "the day",
-        "1 if a current spell is with government or a state-owned employer. Job stability: such jobs seldom end at "
-        "short notice.",
+        "1 if a current spell is with government or a state-owned employer.",
+        why="Job stability: such jobs seldom end at short notice.",
+        regulation="Where public posts are closed to foreigners it stands for nationality, and elsewhere often"
+        " for party or origin: leave it out unless tests by group are clean.",
     ),
     Feature(
         "days_since_last_report",
         "int64",
         "days",
         "whole history",
-        "Days since the last report of any spell, 0 on its day. How current every other figure of this source is.",
+        "Days since the last report of any spell, 0 on its day.",
         "nothing reported so far",
+        why="How current every other figure of this source is.",
+        regulation=note.CURRENT,
     ),
 )
 

@@ -200,6 +200,23 @@ def test_online_features_of_a_service_with_its_request(lender: Lender) -> None:
     assert loan["debt_service_to_income"] == [0.5, None]
 
 
+def test_a_loan_offered_is_judged_by_its_cost_and_the_income(lender: Lender) -> None:
+    """Terms that make no sense give null, and what the loan costs needs nobody's consent."""
+    key = lender.agrees(PURPOSE)
+    push(
+        lender.stores[PURPOSE],
+        frame(lender, (key, -1, 1.5)).assign(inflow_90d=600.0, repayment_to_inflow_90d=0.1),
+    )
+    offers = {"loan_amount": [100.0, 100.0], "upfront_fees": [20.0, 100.0]}
+    offers |= {"monthly_instalment": [100.0, 100.0], "instalments": [1, 1]}
+    told = setup.online_features(lender.home, "loan_offer_v1", [key, key], request=offers)
+    assert told["debt_service_to_inflow"] == [0.6, 0.6]
+    assert told["effective_annual_rate"] == [pytest.approx(1.25**12 - 1), None]
+    told = setup.online_features(lender.home, "loan_offer_v1", [None, None], request=offers)
+    assert told["debt_service_to_inflow"] == [None, None]
+    assert told["effective_annual_rate"] == [pytest.approx(1.25**12 - 1), None]
+
+
 def test_remove_online_deletes_every_view_of_the_people_named(lender: Lender) -> None:
     gone, kept = lender.agrees(PURPOSE), lender.agrees(PURPOSE)
     push(lender.stores[PURPOSE], frame(lender, (gone, -1, 1.5), (kept, -1, 2.5)))

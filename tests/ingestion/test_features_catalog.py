@@ -47,9 +47,16 @@ def test_everything_is_documented(described: Source) -> None:
     assert all(column.doc for column in described.columns)
     for feature in described.features:
         assert feature.doc, feature.name
+        assert feature.why, feature.name
+        assert len(feature.regulation) > 40, feature.name
         assert feature.unit, feature.name
         assert feature.window, feature.name
         assert feature.null_means, feature.name
+
+
+@each_source
+def test_there_are_fifteen_features_at_least(described: Source) -> None:
+    assert len(described.features) >= 15
 
 
 @each_source

@@ -139,6 +139,17 @@ def _salary(events: Iterable[Row], subject: str, day: int) -> Decimal | None:
     return known
 
 
+def _days_of(spell: Row, day: int) -> range:
+    """The spell's days so far; none if it is reported to have ended before it began."""
+    return range(date_day(spell["started_on"]), int(min(_ended(spell), day)) + 1)
+
+
+def _to_contract_end(current: Sequence[Row], day: int) -> int | None:
+    if not current or any(s["ended_on"] is None for s in current):
+        return None
+    return max(date_day(s["ended_on"]) for s in current) - day
+
+
 def employment(events: Sequence[Row], spine: Spine) -> list[Row]:
     return [_employment_row(events, subject, day) for subject, day in spine]
 
@@ -152,17 +163,24 @@ def _employment_row(events: Sequence[Row], subject: str, day: int) -> Row:
     year = range(day - 364, day + 1)
     worked = {d for d in year for s in spells if date_day(s["started_on"]) <= d <= _ended(s)}
     now, before = _salary(events, subject, day), _salary(events, subject, day - 365)
+    paid = [s["monthly_salary"] for s in spells if s["monthly_salary"] is not None]
     return {
         "subject_key": subject,
         "day": day,
         "employed_now": 1 if current else 0,
+        "current_jobs": len(current),
         "tenure_days": max((day - date_day(s["started_on"]) for s in current), default=None),
+        "experience_days": day - min(began) if began else None,
+        "longest_spell_days": max((len(_days_of(s, day)) for s in spells), default=None),
         "spells_36m": len(recent),
         "jobs_started_24m": sum(first >= day - 729 for first in began),
+        "jobs_ended_12m": sum(_ended(s) in year for s in spells),
         "employed_days_365d": len(worked),
         "gap_days_365d": sum(d >= min(began) and d not in worked for d in year) if began else None,
+        "days_to_contract_end": _to_contract_end(current, day),
         "monthly_salary_now": None if now is None else float(now),
         "salary_change_ratio_12m": None if now is None or before is None else _ratio(now, before),
+        "salary_to_peak_ratio": None if now is None else _ratio(now, max(paid)),
         "employer_types_36m": len({s["employer_type"] for s in recent}),
         "stable_employer_type": int(
             any(s["employer_type"] in ("government", "state_owned") for s in current)
@@ -197,13 +215,19 @@ def _app_usage_row(uses: list[Row], subject: str, day: int) -> Row:
         "events_7d": len(last(7)),
         "events_30d": len(last(30)),
         "active_days_30d": sum(n > 0 for n in per_day),
+        "active_hours_30d": len({e["occurred_at"].hour for e in last(30)}),
         "night_share_30d": _ratio(sum(e["occurred_at"].hour < 6 for e in last(30)), len(last(30))),
+        "max_day_share_30d": _ratio(max(per_day), len(last(30))),
         "distinct_apps_30d": len({e["package"] for e in last(30)}),
         "finance_share_30d": _ratio(sum(e["category"] == "finance" for e in last(30)), len(last(30))),
+        "finance_apps_30d": len({e["package"] for e in last(30) if e["category"] == "finance"}),
         "lending_apps_90d": len({e["package"] for e in last(90) if e["category"] == "lending"}),
+        "lending_installs_30d": sum(e["event"] == "install" and e["category"] == "lending" for e in last(30)),
         "gambling_events_90d": sum(e["category"] == "gambling" for e in last(90)),
         "installs_7d": sum(e["event"] == "install" for e in last(7)),
+        "uninstalls_30d": sum(e["event"] == "uninstall" for e in last(30)),
         "devices_90d": len({e["device_id"] for e in last(90) if e["device_id"] is not None}),
         "daily_regularity_30d": _variation(per_day),
+        "history_days": day - min(day_of(e["occurred_at"]) for e in uses) if uses else None,
         "days_since_last_event": day - max(day_of(e["occurred_at"]) for e in uses) if uses else None,
     }

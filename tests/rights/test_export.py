@@ -196,7 +196,7 @@ def test_every_feature_is_explained(packages: Packages) -> None:
         features = told[source.definition]["features"]
         assert [f["name"] for f in features] == [f.name for f in source.features]
         for said, feature in zip(features, source.features, strict=True):
-            assert (said["definition_and_reason"], said["unit"]) == (feature.doc, feature.unit)
+            assert (said["definition_and_reason"], said["unit"]) == (feature.meaning, feature.unit)
             assert (said["window"], said["empty_means"]) == (feature.window, feature.null_means)
 
 
