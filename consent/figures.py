@@ -78,7 +78,9 @@ def per_week(timeline: Timeline, kind: Kind, weeks: int, until: datetime) -> lis
     """How many entries of a kind were recorded in each of the last weeks, oldest first."""
     size, end = 7 * 86_400_000_000, micros(until)
     sql = f"""SELECT ($until - recorded_at) // {size}, count(*) FROM event
-        WHERE kind = $kind AND leaf_index < $size AND recorded_at <= $until AND recorded_at > $since GROUP BY ALL"""  # noqa: S608
+        WHERE kind = $kind AND leaf_index < $size AND recorded_at <= $known_at
+            AND recorded_at <= $until AND recorded_at > $since
+        GROUP BY ALL"""  # noqa: S608
     rows = _ask(timeline, sql, kind=kind.value, until=end, since=end - weeks * size)
     found = {int(ago): int(number) for ago, number in rows}
     return [found.get(ago, 0) for ago in reversed(range(weeks))]
@@ -156,6 +158,7 @@ def find_entries(timeline: Timeline, query: EntryQuery, *, before: int, limit: i
         if at is not None:
             clauses.append(f"recorded_at {clause} ${name}")
             parameters[name] = micros(at)
-    sql = f"""SELECT leaf_index FROM event WHERE {" AND ".join(clauses)} AND leaf_index < $size
+    sql = f"""SELECT leaf_index FROM event
+        WHERE {" AND ".join(clauses)} AND leaf_index < $size AND recorded_at <= $known_at
         ORDER BY leaf_index DESC LIMIT $limit"""  # noqa: S608
     return [int(at) for (at,) in _ask(timeline, sql, **parameters)]
