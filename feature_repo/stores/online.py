@@ -38,6 +38,7 @@ from feature_repo.stores.cells import ROW, Cells
 from feature_repo.stores.config import ConsentStoreConfig, require_consent_stores
 from feature_repo.stores.inner import InnerStore, open_inner
 from feature_repo.stores.newer import without_older
+from feature_repo.stores.online_tally import tally_of
 from feature_repo.stores.source import SUBJECT_KEY, require_consent_view
 from ingestion.source import INSTANT
 
@@ -143,10 +144,13 @@ class ConsentOnlineStore(OnlineStore):
         keys = [_token_key(owner) for owner in owners]
         inner, inner_config = self._inner(config)
         found = inner.call("online_read", inner_config, table, keys, [ROW])
-        return [
+        answers = [
             reader.answer(subject, owner, sealed or {}, requested_features)
             for subject, owner, (_, sealed) in zip(subjects, owners, found, strict=True)
         ]
+        given = sum(values is not None for _, values in answers)
+        tally_of(home).note(store.purpose, table.name, asked=len(answers), given=given)
+        return answers
 
     def get_online_features(self, *args: Any, **kwargs: Any) -> Any:
         """As in Feast: `online_read` for each view; the ledger is asked about each person once, after this began."""
