@@ -19,8 +19,8 @@ from feature_repo.stores.receipts import Receipt, receipts_with
 #: What `feature_repo.stores` does not write down, in a sentence for a person.
 NOT_LOGGED = (
     "Reads of features for a single decision (online reads) are not written down one by one, but added up without"
-    " names; each of them was decided by consent as it stood at that moment. Nor is it written down what was done with"
-    " a training set once it was handed out."
+    " names; each of them was decided by consent as it stood at that moment. Nor is it written down what was done"
+    " with a training set once it was handed out."
 )
 
 
