@@ -145,8 +145,18 @@ class DataKeys:
             Unavailable: the epoch key, or the key service that wraps it, cannot be had.
             EvidenceError: a bucket was changed.
         """
+        newest: dict[bytes, tuple[int, int | None]] = {}
+        buckets: dict[int, set[bytes]] = {}
         with transaction(self._engine, _WHAT) as connection:
-            return _newest(self._versions(connection, use, owners))
+            for owner, version, bucket in _slots(connection, use, owners):
+                held = newest.get(owner)
+                if held is None or version > held[0]:
+                    newest[owner] = version, bucket
+            for owner, (version, bucket) in newest.items():
+                if bucket is not None:
+                    buckets.setdefault(bucket, set()).add(_name(owner, version))
+            slots = self._read_slots(connection, use, buckets)
+            return {slot[:_OWNER_BYTES].hex(): DataKey(_version(slot), key) for slot, key in slots}
 
     def versions(self, use: str, owners: Sequence[str]) -> dict[str, Versions]:
         """All keys of each owner, and how many there have been; whoever never had one is not there.
