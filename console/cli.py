@@ -16,6 +16,7 @@ from console import (
     accesses_commands,
     consent_commands,
     data_commands,
+    drift_commands,
     event_commands,
     export_commands,
     feature_server_commands,
@@ -82,6 +83,7 @@ app.command("ingest")(data_commands.ingest)
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("publish")(data_commands.publish)
 app.command("versions")(data_commands.versions)
+app.command("drift")(drift_commands.drift)
 app.command("rollback")(version_commands.rollback)
 app.command("training-set")(data_commands.training_set)
 app.command("serve-offline")(feature_server_commands.serve_offline)

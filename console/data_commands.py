@@ -14,7 +14,7 @@ import typer
 from consent.catalog import SOURCES, require_source
 from consent.clock import EPOCH, format_instant, now_utc
 from consent.errors import BadInput, ConfigError, DataQuality
-from consent.files import move_into_place, partial_path
+from consent.files import move_into_place, partial_path, write_atomically
 from consent.home import CONFIG_FILE, Home
 from console.options import (
     DEFAULT_HOME,
@@ -94,6 +94,9 @@ def ingest(
     rows: Annotated[
         int, typer.Option("--rows", min=1, help="So many rows of each file in a dry run.")
     ] = 1000,
+    report_page: Annotated[
+        Path | None, typer.Option("--report", help="Also write what became of it, as an HTML page.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Load what people consented to. Safe to repeat: a row is loaded exactly once.
@@ -109,12 +112,16 @@ def ingest(
     from ingestion.run import ingest as run_ingest
 
     reading = _reading(source, mapping, subject_column, encoding)
+    if report_page is not None and not report_page.absolute().parent.is_dir():
+        raise BadInput("the directory of --report does not exist", remedy="Make it first.")
     opened = open_home(home)
     if dry_run:
         _rehearse(opened, source, files, reading, first=rows, json=json)
         return
     with progress_bar(quiet=json) as advance:
         report = run_ingest(opened, source, files, reading=reading, on_progress=advance)
+    if report_page is not None:
+        _write_page(report, report_page)
     if json:
         say_json(report.report())
     else:
@@ -125,6 +132,12 @@ def ingest(
             f" {opened.settings.reject_above:.0%} of the rows that consent admits break a rule",
             remedy="Mend the file; the rules are listed above. Nothing of it was loaded.",
         )
+
+
+def _write_page(report: Any, path: Path) -> None:
+    from console.job_page import job_page
+
+    write_atomically(path.absolute(), job_page(report).encode())
 
 
 def _reading(source: str, mapping: Path | None, subject_column: str, encoding: str) -> Any:

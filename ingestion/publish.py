@@ -8,7 +8,7 @@ anything later than itself, and no row is dated in the future.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -26,6 +26,7 @@ from consent.nouns import Reason
 from consent.sealing import digest, token
 from consent.timeline import Timeline, fetch_arrow, private_duckdb
 from ingestion.asked import ASKED, asked_days, keep_asked_days
+from ingestion.feature_checks import FeatureChecks
 from ingestion.increment import DAY_US, Basis, Standing, Term, find_basis, keep, lineage
 from ingestion.source import INSTANT, Source
 from ingestion.sources import definitions
@@ -129,14 +130,21 @@ class _Job:
         if versions and versions[-1].input_hash == input_hash and not full:
             return Published(versions[-1], fresh=False, subjects=len(subjects))
         basis = self._basis(versions[-1], terms) if versions and not full else None
-        parts = (self._part(some, wanted, basis) for some in _chunks(subjects))
+        about = self._lineage()
+        checks = FeatureChecks(self._home, self._source, versions[-1] if versions else None, self._now)
+
+        def parts() -> Iterator[pa.Table]:
+            for some in _chunks(subjects):
+                yield checks.passed(self._part(some, wanted, basis))
+            about["drift"] = checks.drift()
+
         version = publish_table(
             self._home,
             self._source.definition,
-            parts,
+            parts(),
             definition=definition,
             input_hash=input_hash,
-            lineage=self._lineage(),
+            lineage=about,
             now=self._now,
         )
         return Published(version, fresh=True, subjects=len(subjects), computed=self._computed)

@@ -78,7 +78,7 @@ def check(
         EvidenceError: the rows found are not as many as Great Expectations counted.
     """
     _require_sensible(currency, now, reject_above)
-    return _without_values(lambda: _check(table, source, currency, now, reject_above))
+    return without_values(lambda: _check(table, source, currency, now, reject_above))
 
 
 def report(verdict: Verdict) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _require_sensible(currency: str, now: datetime, reject_above: float) -> None
         raise ConfigError("reject_above is not a share", remedy="Give a number from 0 to 1.")
 
 
-def _without_values(work: Callable[[], T]) -> T:
+def without_values(work: Callable[[], T]) -> T:
     """Do the work; an error that is not ours comes out as the name of its kind alone.
 
     Errors of DuckDB and Great Expectations quote cells. Raising after the ``except`` block, not inside it,
