@@ -67,7 +67,7 @@ class Officer:
 
 def lend(place: Path, people: int, events: int) -> Home:
     """A ledger of so many people, and a thousand of them with customer numbers."""
-    home, _ = prepare(place, people, events)
+    home, _ = prepare(place, people, events + people)  # it leaves room for what comes after a yes
     keys = home.directory.find_or_create([f"C-{n}" for n in range(_NUMBERS)])
     made = list(statements(_NUMBERS, _NUMBERS * 5))
     known = dict(zip(dict.fromkeys(event.subject_key for event in made), keys, strict=True))
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=1_000_000)
     parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--looks", type=int, default=40)
+    parser.add_argument("--looks", type=int, default=20)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         begun = time.perf_counter()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from consent.errors import ConfigError, Conflict
+from consent.errors import AssentError, ConfigError, Conflict
 from consent.home import Home
 from console.options import DEFAULT_HOME, HomeOption, open_home
 from console.show import say
+
+if TYPE_CHECKING:
+    from console.web.figures import Figures
 
 
 def serve(
@@ -47,7 +52,9 @@ def _run(home: Home, base_url: str, host: str, port: int, cert: Path | None, key
     from console.web.app import create_app, shared_by
 
     app = create_app(home, base_url)
-    link = shared_by(app).links.make()
+    shared = shared_by(app)
+    link = shared.links.make()
+    threading.Thread(target=_warm, args=(shared.figures,), name="assent-warm").start()
     say(f"Assent is at {base_url}/")
     say(f"Sign in once, within 15 minutes: {base_url}/sign-in/link?secret={link}")
     say("Ctrl-C ends it.")
@@ -63,6 +70,14 @@ def _run(home: Home, base_url: str, host: str, port: int, cert: Path | None, key
         proxy_headers=False,
         timeout_graceful_shutdown=5,
     )
+
+
+def _warm(figures: Figures) -> None:
+    """Count and load beforehand what takes seconds; what fails here is told by the page that needs it."""
+    with contextlib.suppress(AssentError, ImportError):
+        figures.newest()
+        import rights.export
+        import rights.inventory  # noqa: F401 - both load Feast
 
 
 def _require_tls(cert: Path | None, key: Path | None) -> bool:

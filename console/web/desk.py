@@ -124,7 +124,7 @@ class Desk:
             BadInput: the session knows no such person (any more).
         """
         subject_key = self.signed_in.people.get(handle)
-        if subject_key is None:
+        if subject_key is None or not self.home.directory.holds([subject_key]):  # erased meanwhile, perhaps
             raise BadInput(
                 "this session does not know this person any more",
                 remedy="Look the person up again.",

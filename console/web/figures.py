@@ -54,7 +54,7 @@ class Counted:
 
 
 class Figures:
-    """Counts in the background, one at a time."""
+    """Counts in the background, one at a time. The process ends when counting has: the engine is not torn away."""
 
     def __init__(self, home: Home, *, clock: Callable[[], datetime]) -> None:
         self._home = home
@@ -95,7 +95,7 @@ class Figures:
                 return None
             if known is not None and known.ledger_size == size and now - known.at < timedelta(minutes=5):
                 return None
-            self._working = threading.Thread(target=self._work, name="assent-figures", daemon=True)
+            self._working = threading.Thread(target=self._work, name="assent-figures")
             self._working.start()
             return self._working
 

@@ -78,6 +78,11 @@ class Words:
         local = at.astimezone(self.zone).date() if isinstance(at, datetime) else at
         return str(format_date(local, "medium", locale=_LOCALES[self.lang]))
 
+    def month(self, at: datetime) -> str:
+        """A month of a year."""
+        shape = "y年M月" if self.lang == "zh" else "MMM y"
+        return str(format_datetime(at, shape, tzinfo=self.zone, locale=_LOCALES[self.lang]))
+
     def minute(self, at: datetime) -> str:
         """A date and time, to the minute, in the console's zone."""
         shape = "y年M月d日 HH:mm" if self.lang == "zh" else "d MMM y, HH:mm"

@@ -25,16 +25,18 @@ def write_down(
 
     Args:
         what: the page's or act's name.
+        subject_key: whom it is about; somebody who was erased is named no more, nor gets a key for it.
         about: names and identifiers; never anything about a person.
 
     Raises:
         Unavailable: it cannot be written, so nothing may be shown.
         EvidenceError: the access log was changed.
     """
+    named = subject_key if subject_key is not None and home.directory.holds([subject_key]) else None
     home.accesses.record(
         _KINDS.get(what, AccessKind.LOOKED),
         caller=current_caller(),
         purpose=purpose,
-        subject_key=subject_key,
+        subject_key=named,
         about={"page": what, **about},
     )

@@ -54,16 +54,15 @@ def show(desk: AtDesk, handle: str, at: str = "", known: str = "", before: From 
     subject_key = desk.person(handle)
     desk.look("person", subject_key)
     facts, now = desk.home.ledger.facts_now(subject_key)
-    entries = desk.home.ledger.history(subject_key)
-    shown = [r for r in reversed(entries) if r.leaf_index < before]
+    places = [s.leaf_index for s in reversed(facts.statements) if s.leaf_index < before]
     return desk.render(
         "person.html",
         handle=handle,
         key=subject_key,
         timeline=draw_lanes(lanes(facts, now), now),
-        entries=shown[:PAGE],
-        more=len(shown) > PAGE,
-        total=len(entries),
+        entries=desk.home.ledger.entries(places[:PAGE])[::-1],
+        more=len(places) > PAGE,
+        total=len(facts.statements),
         holds=[_hold(desk, subject_key, h, now) for h in holds_in_force(desk.home, subject_key)],
         due=requests(facts.statements),
         **_matrix(desk, facts, now, at, known),
@@ -158,7 +157,7 @@ def record(desk: AtDesk, handle: str, entry: Position) -> Response:
 
 def _prove(desk: Desk, handle: str, entry: int, *, part: int) -> Response:
     subject_key = desk.person(handle)
-    if entry not in {r.leaf_index for r in desk.home.ledger.history(subject_key)}:
+    if entry not in {s.leaf_index for s in desk.home.ledger.facts(subject_key).statements}:
         raise BadInput("there is no such entry", remedy="Look at the person's page again.", code="NOT_FOUND")
     desk.look("proof", subject_key, entry=str(entry))
     with desk.home.ledger.snapshot() as log:

@@ -408,3 +408,22 @@ def test_sessions_are_not_kept_for_ever(opened: Console) -> None:
     opened.clock.now += timedelta(days=2)
     assert client.get("/").status_code == 303
     assert not shared_by(opened.app).sessions._sessions
+
+
+def test_somebody_erased_meanwhile_is_looked_up_anew(opened: Console) -> None:
+    """Their page is gone with them, and no look makes a key for them again."""
+    from feature_repo.stores import setup
+    from rights.erase import Wanted, erase
+
+    client = opened.officer()
+    path = find(client)
+    key = opened.home.directory.find([NUMBER])[0]
+    assert key
+    setup.apply(opened.home)
+    erase(opened.home, [Wanted(key)])
+    for part in ("", "/matrix", "/held", "/accesses", "/withdraw"):
+        assert client.get(path + part).status_code == 404
+    assert client.get("/ledger/0/record").status_code == 200
+    assert not opened.home.data_keys.find("accesses", [key])
+    answer = send(client, "/person", number=NUMBER)
+    assert "was erased" in answer.text

@@ -56,45 +56,37 @@ def pages(page: Page, served: Served) -> Iterator[str]:
     yield "explained"
 
 
-def test_axe_finds_nothing_serious(visit: Visit, served: Served) -> None:
-    """Contrast, names, roles, headings, landmarks: on every page, signed in and before."""
-    page, script, found = visit(), _AXE.read_text(), []
-
-    def check(name: str) -> None:
-        page.evaluate(script)
-        result = page.evaluate(
-            "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
-        )
-        assert result["passes"], name
-        found.extend(
-            (name, v["id"], v["nodes"][0]["html"][:120])
-            for v in result["violations"]
-            if v["impact"] in ("serious", "critical", "moderate")
-        )
-
+@pytest.mark.parametrize("width", [375, 1440])
+def test_accessible_and_readable_at(visit: Visit, served: Served, width: int) -> None:
+    """On a phone and on a desk: axe finds nothing of weight, no page is wider than the screen, no text tiny."""
+    page, found = visit(width=width), []
     page.goto(f"{served.url}/sign-in")
-    check("sign-in")
+    found += faults(page, "sign-in", width)
     sign_in(page, served)
-    for name in pages(page, served):
-        check(name)
+    for number, name in enumerate(pages(page, served)):
+        found += faults(page, name, width)
+        keep(page, f"{width}-{number:02}-{re.sub('[^a-z]+', '-', name).strip('-') or 'overview'}")
     assert not found
 
 
-@pytest.mark.parametrize("width", [375, 1440])
-def test_readable_at(visit: Visit, served: Served, width: int) -> None:
-    """No page is wider than the screen, no text smaller than 12 pixels, what is touched is large enough."""
-    page, wide, small = sign_in(visit(width=width), served), [], []
-    for number, name in enumerate(pages(page, served)):
-        if page.evaluate("document.documentElement.scrollWidth") > width:
-            wide.append(name)
-        sizes = page.evaluate(
-            "[...document.querySelectorAll('main *')].filter(e => e.innerText && !e.closest('svg'))"
-            ".map(e => parseFloat(getComputedStyle(e).fontSize))"
-        )
-        if min(sizes) < 12:
-            small.append(name)
-        keep(page, f"{width}-{number:02}-{re.sub('[^a-z]+', '-', name).strip('-') or 'overview'}")
-    assert (wide, small) == ([], [])
+def faults(page: Page, name: str, width: int) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with the page as it is: contrast, names, roles, headings, landmarks, size."""
+    page.evaluate(_AXE.read_text())
+    result = page.evaluate(
+        "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
+    )
+    assert result["passes"], name
+    for each in result["violations"]:
+        if each["impact"] in ("serious", "critical", "moderate"):
+            yield name, each["id"], each["nodes"][0]["html"][:120]
+    if page.evaluate("document.documentElement.scrollWidth") > width:
+        yield name, "wider than the screen", ""
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter(e => e.innerText && !e.closest('svg'))"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    if min(sizes) < 12:
+        yield name, "tiny text", ""
 
 
 def test_with_the_keyboard_alone(visit: Visit, served: Served) -> None:
