@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test test-long check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-retrieval bench-receipts bench-ingest bench-reports bench-console docs lock clean
+.PHONY: help install browser demo test test-long test-feast check examples example-berka example-mvad example-studentlife example-telecom bench-line bench-ledger bench-vault bench-erasure bench-retrieval bench-receipts bench-ingest bench-reports bench-console docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,15 @@ test: $(READY)  ## the tests
 test-long: $(READY)  ## at nightly size: 100,000 histories, 200 kills, every step of an erasure, 1,000,000 questions
 	ASSENT_CASES=100000 ASSENT_KILLS=200 $(BIN)/python -m pytest -n 2 --dist loadfile tests/property tests/behaviours/test_processes.py tests/rights/test_killed_erasures.py
 	ASSENT_CASES=1000000 $(BIN)/python -m pytest -n 2 --dist loadfile tests/feature_repo/test_leaks.py
+
+FEAST_TESTS ?= https://github.com/feast-dev/feast
+FEAST_COMMIT := f0bc0700be7029166e6605e407de6d229cd1e93e
+
+test-feast: $(READY)  ## Feast's own universal tests against our stores (downloads them; FEAST_TESTS names a clone)
+	@test -d .feast-tests/tree || git clone --quiet --filter=blob:none --no-checkout $(FEAST_TESTS) .feast-tests/tree || { echo "Feast's tests cannot be had: they come with a clone of $(FEAST_TESTS). Without a network name one: make test-feast FEAST_TESTS=/path/to/feast"; exit 4; }
+	git -C .feast-tests/tree archive $(FEAST_COMMIT) sdk/python/tests | tar x -C .feast-tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target .feast-tests/lib -r tests/feast_universal/requirements.lock
+	$(BIN)/python tests/feast_universal/run.py .feast-tests
 
 check: $(READY)  ## formatting, lint, types, architecture
 	$(BIN)/ruff format --check .

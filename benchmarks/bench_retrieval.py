@@ -382,9 +382,10 @@ def feast_peer(place: Path, kind: str) -> None:
 
 
 def peak(place: Path, limit_mb: int) -> None:
-    """Child: the fetch in batches; the memory of the whole process, and what was there before the fetch."""
+    """Child: the fetch in batches; the memory of the process, and of it the program, the ledger and the frame."""
     store, frame = open_ours(place), _frame(place)
     store.config.offline_store.memory_limit_mb = limit_mb
+    fetch(store, frame.head(10))
     before = _now()
     job = store.get_historical_features(entity_df=frame, features=_references())
     seconds, rows = _cpu(lambda: sum(batch.num_rows for batch in job.to_arrow_batches()))
@@ -394,6 +395,7 @@ def peak(place: Path, limit_mb: int) -> None:
 def plain_peak(place: Path) -> None:
     """Child: the ASOF join written by hand; the memory of the process."""
     frame = _frame(place)
+    plain_asof(place, frame.head(10))
     before = _now()
     plain_asof(place, frame)
     _say(before_mb=before, peak_mb=_peak())
@@ -406,7 +408,9 @@ def _now() -> float:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most that this program had at a time, MB; getrusage also counts what the parent had when it forked."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _say(**found: Any) -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from consent.errors import IllegalTransition
-from consent.nouns import ANY
+from consent.nouns import ANY, Kind
 from feature_repo.stores import setup
 from ingestion import sources
 from ingestion.publish import describe, publish
@@ -86,9 +86,14 @@ class Data(People):
         self.twin.publish(source, rows)
 
     def push(self) -> None:
-        source = self.source()
-        row = (self.somebody(), self.around(130), self.value())
-        store = self.stores[self.purpose()]
+        self.push_row(self.source(), self.purpose(), (self.somebody(), self.around(130), self.value()))
+
+    def push_newest(self, subject: str, source: str, purpose: str) -> None:
+        """A value that is newer than what is published."""
+        self.push_row(source, purpose, (subject, self.instant, self.value()))
+
+    def push_row(self, source: str, purpose: str, row: tuple[str, datetime, float]) -> None:
+        store = self.stores[purpose]
         features = store.get_feature_view(f"{source}_v1").features
         cells = {f.name: [row[2] if f.name == FEATURES[source] else None] for f in features}
         frame = pd.DataFrame({"subject_key": [row[0]], "event_timestamp": [row[1]], **cells})
@@ -103,8 +108,8 @@ class Data(People):
             self.stores[purpose].materialize(start, end, feature_views=[f"{source}_v1"])
         self.twin.materialise(source, purpose, start, end, self.instant, only_newer=False)
 
-    def increment(self) -> None:
-        source, purpose = self.pair()
+    def increment(self, source: str | None = None, purpose: str | None = None) -> None:
+        source, purpose = source or self.source(), purpose or self.purpose()
         end = self.instant
         with quiet():
             self.stores[purpose].materialize_incremental(end, feature_views=[f"{source}_v1"])
@@ -136,6 +141,12 @@ class Data(People):
             self.gone = [key, *self.gone][:REMEMBERED]
 
     # ------------------------------------------------------------------ real jobs
+
+    def publish_without_somebody(self) -> None:
+        """Somebody whose records are in the vault takes everything back; nothing is published of them."""
+        leaves = self.somebody()
+        self.record(self.event(Kind.WITHDRAWN, "spending", ANY, self.now, subject=leaves))
+        self.publish_for_real()
 
     def publish_for_real(self) -> None:
         """Records of everybody straight into the vault, past the gate; the publish job has to ask."""

@@ -151,6 +151,18 @@ class People:
         )
         self.record(self.event(Kind.GIVEN, source, purpose, begins, grant=terms))
 
+    def agree(self, subject: str, source: str, purpose: str) -> None:
+        """From now on, for data of whatever age."""
+        terms = Grant(
+            secrets.token_hex(8),
+            NOTICE,
+            "IN",
+            "toggle",
+            expires_at=self.now + 60 * DAY,
+            data_from=BEGIN - 400 * DAY,
+        )
+        self.record(self.event(Kind.GIVEN, source, purpose, self.now, subject=subject, grant=terms))
+
     def say(self) -> None:
         """Refuse, pause, resume, withdraw, ...: now, or as a system of record says, earlier."""
         (kind,) = self.dice.choices(list(SAID), list(SAID.values()))

@@ -14,12 +14,24 @@ from typing import Any
 
 import pandas as pd
 
+from consent.nouns import ANY, Kind
 from tests.feature_repo.random_data import FEATURES, Data
-from tests.feature_repo.random_people import DAY
+from tests.feature_repo.random_people import DAY, PURPOSES
 
 REFS = [f"{source}_v1:{feature}" for source, feature in FEATURES.items()]
 SERVICES = {"credit_scoring": "scorecard_v1", "model_training": "scorecard_training_v1"}
 MICROSECOND = timedelta(microseconds=1)
+
+#: What somebody may say of a value that is read now.
+TAKEN_BACK = [
+    Kind.PAUSED,
+    Kind.PAUSED,
+    Kind.INVALIDATED,
+    Kind.INVALIDATED,
+    Kind.LINKED,
+    Kind.WITHDRAWN,
+    Kind.REVOKED,
+]
 
 #: How often what happens.
 OFTEN = {
@@ -34,7 +46,11 @@ OFTEN = {
     "increment": 3,
     "tidy": 0.6,
     "erase": 1,
-    "publish_for_real": 0.4,
+    "publish_for_real": 0.3,
+    "publish_without_somebody": 0.3,
+    "take_back_what_is_read": 10,
+    "tidy_and_agree_again": 1.5,
+    "increment_after_a_push": 1.5,
     "ingest_for_real": 0.05,
     "read_online": 55,
     "read_historical": 3,
@@ -64,9 +80,58 @@ class Walk(Data):
         self.counts[kind] += 1
         self.counts["steps"] += 1
 
-    def read_online(self) -> None:
+    def take_back_what_is_read(self) -> None:
+        """What is read now is paused, invalidated, linked ..., and read again: chance seldom leads there."""
+        subject, source, purpose = self.readable()
+        kind = self.dice.choice(TAKEN_BACK)
+        more: dict[str, Any] = {"co_subject_key": self.newcomer()} if kind is Kind.LINKED else {}
+        if kind in (Kind.REVOKED, Kind.INVALIDATED):
+            more["basis"] = "a court order"
+        if kind is Kind.REVOKED:
+            more["indicated_by"] = "guardian"
+        about = (source, ANY) if kind is Kind.LINKED else (source, purpose)
+        before = len(self.twin.said[subject])
+        self.record(self.event(kind, *about, self.instant, subject=subject, **more))
+        heard = len(self.twin.said[subject]) > before
+        self.counts[f"{kind} {'heard' if heard else 'not heard'}"] += 1
+        self.lately = purpose
+        self.read_online(purpose)
+        if self.dice.random() < 0.2:
+            self.read_historical()
+
+    def tidy_and_agree_again(self) -> None:
+        """What nobody might use any more is gone from the online store, also for those who agree anew."""
+        subject, source, purpose = self.readable()
+        self.record(self.event(Kind.WITHDRAWN, source, ANY, self.now, subject=subject))
+        self.tidy()
+        self.agree(subject, source, purpose)
+        self.read_online(purpose)
+
+    def increment_after_a_push(self) -> None:
+        """A pushed value is newer than what is published, and stays."""
+        subject, source, purpose = self.readable()
+        self.push_newest(subject, source, purpose)
+        self.increment(source, purpose)
+        self.read_online(purpose)
+
+    def readable(self) -> tuple[str, str, str]:
+        """A person, a source and a purpose of which a value is read online now; made so, if there are none."""
+        found = [
+            (key, source, purpose)
+            for key in self.people
+            for source in FEATURES
+            for purpose in PURPOSES
+            if self.twin.read_online(key, source, purpose, self.instant) is not None
+        ]
+        if not found:
+            found = [(self.somebody(), *self.pair())]
+            self.agree(*found[0])
+            self.push_newest(*found[0])
+        return self.dice.choice(found)
+
+    def read_online(self, purpose: str | None = None) -> None:
         """All people, all views, one purpose."""
-        purpose = self.dice.choice([self.lately, self.purpose()])
+        purpose = purpose or self.dice.choice([self.lately, self.purpose()])
         store, people = self.stores[purpose], self.asked_about()
         wanted: Any = REFS
         if purpose == "credit_scoring" and self.dice.random() < 0.3:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.feature_repo.random_walk import OFTEN, Walk
+from tests.feature_repo.random_walk import OFTEN, TAKEN_BACK, Walk
 
 CASES = int(os.environ.get("ASSENT_CASES", "20000"))
 SEED = int(os.environ.get("ASSENT_SEED", "1"))
@@ -49,5 +49,8 @@ def test_every_read_gives_exactly_what_consent_allows(
         record_property(name, number)
     print(f"part {part}: {dict(counts)}")
     assert counts["given"] > counts["questions"] / 50, "hardly anything was allowed: this shows little"
+    for kind in set(TAKEN_BACK):
+        # Were it never taken down, nobody who takes it back would be heard, and no read would differ.
+        assert counts[f"{kind} not heard"] <= counts[f"{kind} heard"] + 2, f"{kind} is hardly ever taken down"
     if CASES >= 100_000:
         assert all(counts[kind] for kind in OFTEN), "something never happened"
