@@ -145,7 +145,7 @@ def gate(rows: int) -> dict[str, Any]:
     return {
         "ours": ours,
         "peer": join,
-        "loading": loading,
+        "loading_ratio": loading / join,
         "allowed": reasons.null_count,
         "loadable": loadable.null_count,
         "joined": joined.num_rows,
