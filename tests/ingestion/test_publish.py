@@ -144,7 +144,10 @@ def test_a_changed_definition_is_refused_with_the_difference(
 
 def test_the_description_is_the_same_in_every_process() -> None:
     """The definition's hash does not depend on the process that computes it."""
-    script = "from ingestion.publish import *; print(definition_hash(describe(SOURCES['spending'])))"
+    script = (
+        "from ingestion.publish import describe; from ingestion.sources import SOURCES;"
+        " from ingestion.tables import definition_hash; print(definition_hash(describe(SOURCES['spending'])))"
+    )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     hashes = {
         subprocess.run(
@@ -280,7 +283,7 @@ def test_instants_asked_for_once_stay_in_later_versions(
     rows = {(r["subject_key"], r["event_timestamp"]) for r in current(home).to_pylist()}
     assert (filled["甲"], datetime(2026, 3, 5, tzinfo=UTC)) in rows
     (kept,) = home.path("tables", "spending_v1").glob("asked-*.parquet")
-    assert pq.read_schema(kept).names == ["subject_key", "key_version", "rows", "sealed"]
+    assert pq.read_schema(kept).names == ["subject_key", "key_version", "rows", "nonce", "sealed"]
 
 
 def test_records_that_no_consent_covers_any_more_are_in_no_feature(

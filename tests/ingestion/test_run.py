@@ -305,9 +305,9 @@ def test_statistics_of_the_vault_show_the_subject_key_only(
     consent("甲")
     ingest(home, "spending", [write_csv(tmp_path / "f.csv", good_rows("甲", 3))])
     file = pq.ParquetFile(next(home.path("vault", "spending").glob("*.parquet")))
-    assert file.schema_arrow.names == ["subject_key", "key_version", "rows", "sealed"]
-    statistics = [file.metadata.row_group(0).column(i).statistics for i in range(4)]
-    assert [s is not None and s.has_min_max for s in statistics] == [True, False, False, False]
+    assert file.schema_arrow.names == ["subject_key", "key_version", "rows", "nonce", "sealed"]
+    statistics = [file.metadata.row_group(0).column(i).statistics for i in range(5)]
+    assert [s is not None and s.has_min_max for s in statistics] == [True, False, False, False, False]
 
 
 def test_values_survive_the_round_trip(home: Home, consent: Callable[..., str], tmp_path: Path) -> None:
