@@ -42,17 +42,17 @@ class Session:
     is_good: Callable[[], bool]
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     people: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def remember(self, subject_key: str) -> str:
         """The handle of a person in this session."""
-        for handle, key in self.people.items():
-            if key == subject_key:
-                self.people.move_to_end(handle)
-                return handle
-        handle = secrets.token_urlsafe(16)
-        self.people[handle] = subject_key
-        while len(self.people) > _PEOPLE:
-            self.people.popitem(last=False)
+        with self.lock:
+            known = next((handle for handle, key in self.people.items() if key == subject_key), None)
+            handle = known or secrets.token_urlsafe(16)
+            self.people[handle] = subject_key
+            self.people.move_to_end(handle)
+            while len(self.people) > _PEOPLE:
+                self.people.popitem(last=False)
         return handle
 
 

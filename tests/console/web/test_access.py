@@ -427,3 +427,15 @@ def test_somebody_erased_meanwhile_is_looked_up_anew(opened: Console) -> None:
     assert not opened.home.data_keys.find("accesses", [key])
     answer = send(client, "/person", number=NUMBER)
     assert "was erased" in answer.text
+
+
+def test_a_session_knows_the_last_fifty_people(opened: Console) -> None:
+    """The one looked up longest ago is forgotten first; looking up again keeps the address."""
+    from console.web.sessions import Session
+
+    session = Session("link:a", Role.OFFICER, "a", opened.clock.now, opened.clock.now, lambda: True)
+    handles = [session.remember(f"{n:032x}") for n in range(50)]
+    assert session.remember(f"{0:032x}") == handles[0]
+    session.remember("f" * 32)
+    assert set(session.people) == {handles[0], *handles[2:], *list(session.people)[-1:]}
+    assert len({*handles}) == 50
