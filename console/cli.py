@@ -27,6 +27,7 @@ from console import (
     receipt_commands,
     report_commands,
     rights_commands,
+    run_commands,
     serve_commands,
     show,
     time_commands,
@@ -82,6 +83,7 @@ app.add_typer(event_commands.hold_app, name="hold")
 app.command("ingest")(data_commands.ingest)
 app.add_typer(quarantine_commands.app, name="quarantine")
 app.command("publish")(data_commands.publish)
+app.add_typer(run_commands.app, name="runs")
 app.command("versions")(data_commands.versions)
 app.command("drift")(drift_commands.drift)
 app.command("rollback")(version_commands.rollback)

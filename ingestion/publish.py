@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from consent.catalog import PURPOSES
-from consent.clock import now_utc
+from consent.clock import format_instant, now_utc
 from consent.errors import EvidenceError
 from consent.files import exclusive, remove_partials
 from consent.home import Home
@@ -28,6 +28,7 @@ from consent.timeline import Timeline, fetch_arrow, private_duckdb
 from ingestion.asked import ASKED, asked_days, keep_asked_days
 from ingestion.feature_checks import FeatureChecks
 from ingestion.increment import DAY_US, Basis, Standing, Term, find_basis, keep, lineage
+from ingestion.runs import keep_run, new_run_id
 from ingestion.source import INSTANT, Source
 from ingestion.sources import definitions
 from ingestion.table_files import KEY_COLUMNS
@@ -102,7 +103,28 @@ def publish(
             job = _Job(home, source, min(as_of or now, now), now)
             published.append(job.publish(entities, full=full))
         on_progress("done", len(sources), len(sources))
+        if published:
+            keep_run(home, "publish", _report(published, now, clock()))
     return published
+
+
+def _report(published: Sequence[Published], started: datetime, ended: datetime) -> dict[str, Any]:
+    return {
+        "run_id": new_run_id(started),
+        "started_at": format_instant(started),
+        "seconds": round((ended - started).total_seconds(), 3),
+        "tables": [
+            {
+                "table": each.version.table,
+                "version": each.version.number,
+                "rows": each.version.rows,
+                "subjects": each.subjects,
+                "computed": each.computed,
+                "fresh": each.fresh,
+            }
+            for each in published
+        ],
+    }
 
 
 class _Job:

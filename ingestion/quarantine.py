@@ -7,7 +7,6 @@ other, through consent and validation as they are now, and leaves the quarantine
 from __future__ import annotations
 
 import json
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -23,14 +22,14 @@ from consent.callers import current_caller
 from consent.catalog import require_source
 from consent.clock import format_instant, now_utc
 from consent.errors import BadInput
-from consent.files import exclusive, write_atomically
+from consent.files import exclusive
 from consent.home import Home
 from ingestion.judging import Admitted, admit
-from ingestion.manifest import canonical_json
 from ingestion.mapped_rows import map_rows
 from ingestion.mapping import SUBJECT, Mapping
 from ingestion.rehearsal import masked
 from ingestion.reports import FileReport, RunReport
+from ingestion.runs import keep_run, new_run_id
 from ingestion.source import Source
 from ingestion.sources import source as find_source
 from ingestion.vault import (
@@ -141,14 +140,14 @@ def replay(
         names = [b.batch_id for b in _named(read_batches(home, source.name), batch_id)]
         reports = [r for name in names if (r := _replay(home, source, name, mapping, started)) is not None]
         report = RunReport(
-            f"{format_instant(started)[:19].replace(':', '')}-{secrets.token_hex(3)}",
+            new_run_id(started),
             source.name,
             format_instant(started),
             round((clock() - started).total_seconds(), 3),
             home.ledger.size(),
             tuple(reports),
         )
-        write_atomically(home.path("runs", f"{report.run_id}.json"), canonical_json(report.report()))
+        keep_run(home, "ingest", report.report())
     return report
 
 

@@ -36,11 +36,12 @@ class FileReport:
     left_out: int = 0
     table_warnings: tuple[str, ...] = ()
     undated: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What one job did, kept in the home's ``runs`` directory."""
+    """What one job did, kept in the home's ``runs`` directory. ``stages``: seconds by stage."""
 
     run_id: str
     source: str
@@ -48,6 +49,7 @@ class RunReport:
     seconds: float
     ledger_size: int
     files: tuple[FileReport, ...]
+    stages: dict[str, float] = field(default_factory=dict)
 
     def total(self, count: str) -> int:
         """Sum of one count over the files; `refused` sums its reasons."""
@@ -84,6 +86,7 @@ def file_report(path: Path, file: FileRows, fresh: int, admitted: Admitted, verd
         left_out=file.left_out,
         table_warnings=verdict.table_warnings,
         undated=admitted.undated,
+        bytes=path.stat().st_size,
     )
 
 

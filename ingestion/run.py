@@ -7,7 +7,6 @@ an uninterrupted job would have reached.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
@@ -18,13 +17,13 @@ import numpy as np
 from consent.catalog import require_source
 from consent.clock import format_instant, now_utc
 from consent.errors import BadInput
-from consent.files import exclusive, remove_partials, write_atomically
+from consent.files import exclusive, remove_partials
 from consent.home import Home
 from ingestion.judging import admit, validate, without
-from ingestion.manifest import canonical_json
 from ingestion.mapped_rows import FileRows
 from ingestion.reading import Reading, file_token, read_file, require_distinct, with_cells
 from ingestion.reports import FileReport, RunReport, file_report
+from ingestion.runs import Stopwatch, keep_run, new_run_id
 from ingestion.source import Source
 from ingestion.sources import source as find_source
 from ingestion.vault import Batch, commit_batch, discard_uncommitted, pack_rows, read_batches, stage_store
@@ -66,17 +65,20 @@ def ingest(
         job = _Job(home, source, reading or Reading(), started)
         for i, path in enumerate(require_distinct(home, list(files))):
             job.stage(path, partial(_report_progress, on_progress, i, len(files)))
+        job.watch.enter("commit")
         job.commit()
+        job.watch.enter(None)
         on_progress("done", len(files), len(files))
         report = RunReport(
-            f"{format_instant(started)[:19].replace(':', '')}-{secrets.token_hex(3)}",
+            new_run_id(started),
             source.name,
             format_instant(started),
             round((clock() - started).total_seconds(), 3),
             home.ledger.size(),
             tuple(job.reports),
+            job.watch.seconds(),
         )
-        write_atomically(home.path("runs", f"{report.run_id}.json"), canonical_json(report.report()))
+        keep_run(home, "ingest", report.report())
     return report
 
 
@@ -93,9 +95,11 @@ class _Job:
         self._earlier = read_batches(home, source.name)
         self._staged: list[Batch] = []
         self.reports: list[FileReport] = []
+        self.watch = Stopwatch()
 
     def stage(self, path: Path, progress: Callable[[str], None]) -> None:
         """Take one file as far as sealed files that nobody reads yet."""
+        self.watch.enter("read")
         content = file_token(self._home, path)
         earlier = [b for b in self._earlier if b.file_token == content]
         progress(f"reading {path.name}")
@@ -106,13 +110,17 @@ class _Job:
             )
         fresh = without(file.rows, earlier)
         progress(f"checking consent for {path.name}")
+        self.watch.enter("gate")
         admitted = admit(self._home, self._source, fresh)
         progress(f"validating {path.name}")
+        self.watch.enter("validate")
         verdict = validate(self._home, self._source, admitted.rows, self._now)
         progress(f"sealing {path.name}")
+        self.watch.enter("seal")
         if verdict.good.num_rows or (verdict.outcome != "reject" and verdict.bad.num_rows):
             self._staged.append(self._seal(content, len(earlier), file, verdict))
         self.reports.append(file_report(path, file, fresh.num_rows, admitted, verdict))
+        self.watch.enter(None)
 
     def commit(self) -> None:
         """Make every staged batch exist."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,8 @@ from typing import Any
 from consent.clock import parse_instant
 from consent.errors import EvidenceError
 from consent.home import Home
+from ingestion.runs import Kind
+from ingestion.runs import newest_runs as kept_runs
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,11 @@ def newest_runs(home: Home) -> Iterator[Run]:
     Raises:
         EvidenceError: a report is not one that a job writes.
     """
-    for path in sorted(home.path("runs").glob("*.json"), reverse=True):
+    jobs: tuple[Kind, ...] = ("ingest",)
+    for run in kept_runs(home, jobs):
         try:
-            yield _run(json.loads(path.read_bytes()))
-        except (ValueError, KeyError, TypeError, OSError):
+            yield _run(run.document)
+        except (ValueError, KeyError, TypeError):
             raise EvidenceError(
                 "the report of an ingestion job cannot be read", remedy="Restore the home's runs directory."
             ) from None
