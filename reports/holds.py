@@ -17,7 +17,7 @@ def rows(scope: Scope) -> Iterator[Row]:
     """One row per hold, in the order in which they were placed."""
     for placed in entries_of(scope, Kind.HOLD_PLACED):
         key = placed.event.subject_key
-        released = _release(scope.home.ledger.history(key), placed)
+        released = find_release(scope.home.ledger.history(key), placed)
         waiting = 0 if released else _waiting(scope, placed)
         ended = scope.now if released is None else released.recorded_at
         yield (
@@ -38,7 +38,7 @@ def rows(scope: Scope) -> Iterator[Row]:
         )
 
 
-def _release(history: list[Recorded], placed: Recorded) -> Recorded | None:
+def find_release(history: list[Recorded], placed: Recorded) -> Recorded | None:
     """The release that ended it."""
     return next(
         (

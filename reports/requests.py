@@ -68,7 +68,7 @@ def rows(scope: Scope) -> Iterator[Row]:
 def _erasures(scope: Scope) -> Iterator[Asked]:
     for entry in entries_of(scope, Kind.ERASURE_REQUESTED):
         key, source = entry.event.subject_key, entry.event.source
-        done = _answer(scope.home.ledger.history(key), entry)
+        done = find_answer(scope.home.ledger.history(key), entry)
         held = () if done else tuple(holds_on(scope.home.ledger.facts(key), source))
         yield Asked(
             f"entry {entry.leaf_index}",
@@ -82,7 +82,7 @@ def _erasures(scope: Scope) -> Iterator[Asked]:
         )
 
 
-def _answer(history: list[Recorded], request: Recorded) -> Recorded | None:
+def find_answer(history: list[Recorded], request: Recorded) -> Recorded | None:
     """The first erasure on record that did what was asked for."""
     return next(
         (

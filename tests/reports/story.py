@@ -154,9 +154,12 @@ def tell(place: Path) -> Story:
     story.on(-3)
     story.said(Kind.WITHDRAWN, "anna", "employment", "model_training")
     story.on(-3, 30 / 3600)
-    story.fetch(
-        "anna", "fay", ledger_size=story.home.ledger.size() - 1
-    )  # decided without it: that may not be
+    known = story.home.ledger.size() - 1
+    story.fetch("anna", "fay", ledger_size=known)  # decided without it: that may not be
+    story.on(-2)
+    story.said(Kind.WITHDRAWN, "emil", "spending", "credit_scoring", late=-0.05)  # by a clock 3 minutes ahead
+    story.on(-1)
+    story.fetch("anna")  # who had agreed to nothing any more
     story.on(0)
     return story
 
@@ -169,6 +172,7 @@ def _load(story: Story, place: Path) -> None:
     ingest(story.home, "spending", [spending_file(place / "bank.csv", rows)], clock=lambda: next(ticks))
     story.on(-4, 1 / 3)
     story.said(Kind.WITHDRAWN, "fay", "spending", "credit_scoring")
+    story.said(Kind.WITHDRAWN, "emil", "employment", "credit_scoring")  # of which nothing is loaded
 
 
 def spending_file(path: Path, rows: Iterable[tuple[str, datetime]]) -> Path:

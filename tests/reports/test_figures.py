@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from consent.accesses import AccessKind, AccessQuery
-from consent.nouns import ANY, Kind
+from consent.nouns import ANY, Event, Kind, Recorded
 from reports.catalog import REPORTS
+from reports.holds import find_release
 from reports.register import a_month_after
-from tests.consent.consent_samples import DAY, NOW
+from reports.requests import find_answer
+from tests.consent.consent_samples import DAY, NOW, event
 from tests.reference import reports_twin as twin
 from tests.reference.consent_twin import verdict
 from tests.reports.conftest import Asked
@@ -131,8 +133,8 @@ def test_latency_of_withdrawals(story: Story, ask: Asked) -> None:
     lags = [max((e.recorded_at - e.event.effective_at).total_seconds(), 0.0) for e in ends]
     expected = {
         "recorded": lags,
-        "ingest_stop": [0.0, 0.0, 0.0, 2_400.0],
-        "training_stop": [0.0, 0.0, 0.0, 30.0],
+        "ingest_stop": [0.0] * 5 + [2_400.0],
+        "training_stop": [0.0] * 5 + [30.0],
         "erased": [24 * 86_400.0],
     }
     for stage, values in expected.items():
@@ -142,7 +144,8 @@ def test_latency_of_withdrawals(story: Story, ask: Asked) -> None:
             twin.percentiles(values),
         )
     assert by_stage["erased"]["open"] == 1
-    assert by_stage["online_stop"]["cases"] == 4
+    assert min((e.recorded_at - e.event.effective_at).total_seconds() for e in ends) == -180
+    assert by_stage["online_stop"]["cases"] == 6
     assert by_stage["online_stop"]["longest"] is None
 
 
@@ -153,14 +156,14 @@ def test_latency_is_narrowed(ask: Asked) -> None:
     employment = {r["stage"]: r for r in ask("latency", source="employment")}
     assert [employment[s]["longest"] for s in ("recorded", "ingest_stop", "training_stop")] == [7_200, 0, 30]
     scoring = {r["stage"]: r for r in ask("latency", purpose="credit_scoring")}
-    assert scoring["recorded"]["cases"] == 3  # of spending she withdrew for every purpose
+    assert scoring["recorded"]["cases"] == 5  # of spending she withdrew for every purpose
     none = {r["stage"]: r for r in ask("latency", since=NOW)}
     assert {(r["cases"], r["p50"]) for r in none.values()} == {(0, None)}
 
 
 def test_violations_and_gaps(story: Story, ask: Asked) -> None:
     """What was stopped is counted; what later knowledge says of a fetch is named, person by person."""
-    first, second = story.receipts
+    first, second, _ = story.receipts
     found = [(r["finding"], r["source"], r["reason"], r["rows"], r["subject_key"]) for r in ask("violations")]
     people = story.people
     later = [("READ_LATE", "spending", "WITHDRAWN", 1, people["anna"])]
@@ -209,6 +212,33 @@ def test_a_month_is_a_calendar_month(at: tuple[int, int, int], due: tuple[int, i
     assert a_month_after(datetime(*at, 8, tzinfo=NOW.tzinfo)) == datetime(*due, 8, tzinfo=NOW.tzinfo)
 
 
+def recorded(*events: Event) -> list[Recorded]:
+    return [Recorded(n, NOW + n * DAY, each) for n, each in enumerate(events)]
+
+
+def test_a_request_is_answered_by_what_does_all_it_asks_for() -> None:
+    """One source of everything is not all of it; everything is more than one source."""
+    asked = [event(Kind.ERASURE_REQUESTED, source=s, purpose=ANY, at=NOW) for s in (ANY, "spending")]
+    done = [event(Kind.ERASED, source=s, purpose=ANY, at=NOW) for s in ("employment", "spending", ANY)]
+    history = recorded(*asked, *done)
+    assert [answer.leaf_index for r in history[:2] if (answer := find_answer(history, r))] == [4, 3]
+    assert find_answer(history[:4], history[0]) is None
+    assert find_answer(recorded(done[2], asked[0]), recorded(done[2], asked[0])[1]) is None
+
+
+def test_a_hold_is_released_by_its_own_name() -> None:
+    """After it was placed; another's release is none."""
+
+    def hold(kind: Kind, name: str, day: float) -> Event:
+        return event(kind, source=ANY, purpose=ANY, at=NOW + day * DAY, hold_id=name)
+
+    placed, other = hold(Kind.HOLD_PLACED, "a", 0), hold(Kind.HOLD_PLACED, "b", 0)
+    history = recorded(placed, other, hold(Kind.HOLD_RELEASED, "b", 2), hold(Kind.HOLD_RELEASED, "a", 3))
+    assert [release.leaf_index for r in history[:2] if (release := find_release(history, r))] == [3, 2]
+    early = recorded(hold(Kind.HOLD_RELEASED, "a", -1), placed)
+    assert find_release(early, early[1]) is None
+
+
 def test_holds(story: Story, ask: Asked) -> None:
     """One in force with a request that waits, one that was released after ten days."""
     bela, dora = ask("holds")
@@ -244,11 +274,12 @@ def test_erasure_certificates(story: Story, ask: Asked) -> None:
 
 def test_where_training_sets_stand_today(story: Story, ask: Asked) -> None:
     """Of the four: Anna withdrew, Bela is held, Chen is erased, Emil's was never valid."""
-    second, first = ask("training-provenance")
+    third, second, first = ask("training-provenance")
     since = ("ended_since", "invalidated_since", "erased_since", "suspended_since")
     assert [first[name] for name in since] == [1, 1, 1, 1]
     assert (first["people"], first["over_share"], first["models"], first["masked"]) == (4, 0.75, "model-1", 3)
     assert [second[name] for name in since] == [1, 0, 0, 0]  # Fay agreed to no training
+    assert [third[name] for name in since] == [0, 0, 0, 0]  # what had ended before has not ended since
     assert (second["receipt"], second["over_share"]) == (story.receipts[1].receipt_id, 0.5)
     assert ask("training-provenance", purpose="fraud_detection") == []
 
@@ -259,7 +290,7 @@ def test_the_record_of_processing(ask: Asked) -> None:
     assert len(rows) == 12
     assert {r["controller"] for r in rows} == {"惠民 <Lending> & Co"}
     (row,) = ask("processing-record", source="employment", purpose="credit_scoring")
-    assert row["people"] == 2  # Emil and Fay; Anna withdrew, Bela is held, Chen erased
+    assert row["people"] == 1  # Fay; Anna and Emil withdrew, Bela is held, Chen erased
     assert "storage_locations" in row
     assert "30 days" in row["retention"]
 
@@ -270,8 +301,8 @@ def test_impact_inputs(ask: Asked) -> None:
     assert figures["spending", "rows offered"] == 5
     assert figures["spending", "rows loaded"] == 0.6
     assert figures["spending", "rows refused for want of consent"] == 0.4
-    assert figures["employment", "training sets"] == 2
-    assert figures["employment", "rows handed out for training"] == 6
+    assert figures["employment", "training sets"] == 3
+    assert figures["employment", "rows handed out for training"] == 7
     assert figures["employment", "models"] == 1
     assert figures["spending", "asked for credit_scoring"] == 6
     assert figures["spending", "refused credit_scoring"] == pytest.approx(1 / 6)
@@ -283,7 +314,7 @@ def test_integrity_of_a_whole_record(story: Story, ask: Asked) -> None:
     assert {r["outcome"] for r in rows.values()} == {"ok"}
     assert rows["ledger replayed"]["number"] == story.home.ledger.size()
     assert rows["access log replayed"]["number"] == story.home.accesses.size()
-    assert rows["receipts of training sets"]["number"] == 2
+    assert rows["receipts of training sets"]["number"] == 3
 
 
 def test_the_access_log_tells_who_looked(story: Story, ask: Asked) -> None:
