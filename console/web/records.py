@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from consent.accesses import AccessKind, AccessQuery
+from consent.catalog import SOURCES
 from consent.clock import now_utc, parse_instant
 from consent.decide import holds
 from consent.errors import BadInput, EvidenceError, Unavailable
@@ -70,6 +71,26 @@ def run(desk: AtDesk, name: str) -> Response:
     if not path.exists():
         raise _missing()
     return desk.render("run.html", run=_run(path))
+
+
+@router.get("/quarantine", name="quarantine")
+def quarantine(desk: AtDesk, source: str = "", skip: From = 0) -> Response:
+    """What the batches of a source hold in quarantine, newest first, by rule: counts only."""
+    from ingestion.quarantine import list_held
+
+    chosen = source if source in SOURCES else next(iter(SOURCES))
+    held = sorted(list_held(desk.home, chosen), key=lambda each: each.loaded_at, reverse=True)
+    skip = max(skip, 0)
+    return desk.render(
+        "quarantine.html",
+        held=held[skip : skip + PAGE],
+        at={each.batch_id: parse_instant(each.loaded_at) for each in held[skip : skip + PAGE]},
+        more=len(held) > skip + PAGE,
+        skip=skip,
+        page=PAGE,
+        source=chosen,
+        sources=tuple(SOURCES),
+    )
 
 
 def _named(name: str) -> str:

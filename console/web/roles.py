@@ -49,6 +49,7 @@ ALLOWED: Mapping[str, frozenset[Role]] = {
     "explained": _OFFICER,
     "runs": _MODELS,
     "run": _MODELS,
+    "quarantine": _MODELS,
     "training": _MODELS,
     "requests": _EVIDENCE,
     "certificates": _EVIDENCE,

@@ -25,6 +25,7 @@ _LISTS = (
         "/ledger/verify",
         "/accesses",
         "/runs",
+        "/quarantine",
         "/training",
     ),
     *("/certificates", "/reports", "/reports/coverage", "/reports/processing-record", "/nowhere"),
@@ -201,7 +202,7 @@ _KEPT |= {
     "example",
     "privacy",
 }
-_KEPT |= {"token", "second", "officer", "local"}
+_KEPT |= {"assent", "quarantine", "token", "second", "officer", "local"}
 
 
 def look_up_zh(page: Page, served: Served) -> None:
