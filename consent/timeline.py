@@ -71,7 +71,7 @@ _NEARNESS = [
     Reason.ERASED,
     Reason.UNKNOWN,
 ]
-_NEAREST_FIRST = pa.array([r.value for r in _NEARNESS])
+_NEAREST_FIRST = [r.value for r in _NEARNESS]
 _REASONS = [r.value for r in Reason]
 #: So many spans, of about 130 bytes each, are kept folded.
 _MOST_SPANS = 5_000_000
@@ -482,7 +482,7 @@ class Timeline:
             nearest[refused] = np.minimum(nearest[refused], _nearness(reasons))
         codes = pa.array(nearest, pa.int32(), mask=nearest < 0)
         return pa.chunked_array(
-            [_NEAREST_FIRST.take(pc.min_element_wise(codes, len(_NEARNESS) - 1, skip_nulls=False))]
+            [pa.array(_NEAREST_FIRST).take(pc.min_element_wise(codes, len(_NEARNESS) - 1, skip_nulls=False))]
         )
 
     def _commonest_first(self, source: str) -> list[str]:
@@ -494,7 +494,7 @@ class Timeline:
 
 def _nearness(reasons: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """How far each answer is from a yes: -1 is one."""
-    rank = pc.fill_null(pc.index_in(reasons, value_set=_NEAREST_FIRST), len(_NEARNESS) - 1)
+    rank = pc.fill_null(pc.index_in(reasons, value_set=pa.array(_NEAREST_FIRST)), len(_NEARNESS) - 1)
     return np.asarray(pc.if_else(pc.is_null(reasons), -1, rank), np.int64)
 
 

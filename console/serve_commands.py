@@ -13,8 +13,8 @@ import typer
 
 from consent.errors import AssentError, ConfigError, Conflict
 from consent.home import Home
-from console.options import DEFAULT_HOME, HomeOption, open_home
-from console.show import say
+from console.options import DEFAULT_HOME, HomeOption, JsonOption, open_home
+from console.show import say, say_json
 
 if TYPE_CHECKING:
     from console.web.figures import Figures
@@ -28,6 +28,7 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its private key in PEM.")] = None,
     home: HomeOption = DEFAULT_HOME,
+    json: JsonOption = False,
 ) -> None:
     """Serve the privacy officer's console to browsers, and print a link that signs in once.
 
@@ -43,10 +44,13 @@ def serve(
     tls = _require_tls(tls_cert, tls_key)
     base_url = _base_url(opened, host, port, is_https=tls)
     _require_free(host, port)
-    _run(opened, base_url, host, port, tls_cert, tls_key)
+    tls_files = tls_cert, tls_key
+    _run(opened, base_url, (host, port), tls_files, json=json)
 
 
-def _run(home: Home, base_url: str, host: str, port: int, cert: Path | None, key: Path | None) -> None:
+def _run(
+    home: Home, base_url: str, at: tuple[str, int], tls: tuple[Path | None, Path | None], *, json: bool
+) -> None:
     import uvicorn
 
     from console.web.app import create_app, shared_by
@@ -55,15 +59,19 @@ def _run(home: Home, base_url: str, host: str, port: int, cert: Path | None, key
     shared = shared_by(app)
     link = shared.links.make()
     threading.Thread(target=_warm, args=(shared.figures,), name="assent-warm").start()
-    say(f"Assent is at {base_url}/")
-    say(f"Sign in once, within 15 minutes: {base_url}/sign-in/link?secret={link}")
-    say("Ctrl-C ends it.")
+    sign_in = f"{base_url}/sign-in/link?secret={link}"
+    if json:
+        say_json({"address": f"{base_url}/", "sign_in": sign_in})
+    else:
+        say(f"Assent is at {base_url}/")
+        say(f"Sign in once, within 15 minutes: {sign_in}")
+        say("Ctrl-C ends it.")
     uvicorn.run(
         app,
-        host=host,
-        port=port,
-        ssl_certfile=cert,
-        ssl_keyfile=key,
+        host=at[0],
+        port=at[1],
+        ssl_certfile=tls[0],
+        ssl_keyfile=tls[1],
         access_log=False,
         log_level="error",
         server_header=False,
