@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from consent.clock import format_instant, parse_instant
+from consent.clock import parse_instant
 from consent.errors import BadInput, EvidenceError
 from consent.files import write_atomically
 from consent.home import Home
@@ -57,8 +57,8 @@ class Stopwatch:
 
 
 def new_run_id(started_at: datetime) -> str:
-    """A name for a job; names of later jobs sort later, to the second."""
-    return f"{format_instant(started_at)[:19].replace(':', '')}-{secrets.token_hex(3)}"
+    """A name for a job; names of later jobs sort later."""
+    return f"{started_at:%Y-%m-%dT%H%M%S-%f}-{secrets.token_hex(3)}"
 
 
 def keep_run(home: Home, kind: Kind, document: dict[str, Any]) -> None:

@@ -105,9 +105,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real browser without a window."""
+    """A real browser without a window. As long as it is open, the process has an event loop that others trip over."""
     path = chromium()
     with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=path, args=list(_QUIET))

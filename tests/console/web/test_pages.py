@@ -72,6 +72,7 @@ def test_accessible_and_readable_at(visit: Visit, served: Served, width: int) ->
 
 def faults(page: Page, name: str, width: int) -> Iterator[tuple[str, str, str]]:
     """What is wrong with the page as it is: contrast, names, roles, headings, landmarks, size."""
+    page.wait_for_load_state("networkidle")  # parts of a page come after it
     page.evaluate(_AXE.read_text())
     result = page.evaluate(
         "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
