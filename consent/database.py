@@ -43,6 +43,19 @@ def open_sqlite(path: Path) -> sa.Engine:
     return engine
 
 
+def open_or_make(path: Path, tables: sa.MetaData, what: str) -> sa.Engine:
+    """An engine for a file that is made, with its tables, where it is not there: for what may begin empty.
+
+    Raises:
+        Unavailable, EvidenceError: as `transaction`.
+    """
+    path.touch(mode=0o600)
+    engine = open_sqlite(path)
+    with transaction(engine, what, write=True) as connection:
+        tables.create_all(connection)
+    return engine
+
+
 def open_postgres(url: str) -> sa.Engine:
     """An engine for the database at an address.
 

@@ -6,6 +6,8 @@ Neither ever holds a subject key, a raw value, a row or SQL: only counts, column
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
 from typing import Any
 
 
@@ -86,3 +88,11 @@ class DataQuality(AssentError):
     """A batch was read and checked, and is not fit for use."""
 
     code = "DATA_QUALITY"
+
+
+def told_without_text(error: BaseException) -> str:
+    """What an unforeseen error is and where it arose. Its text is withheld: libraries quote cell values in theirs."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    told = f"unforeseen {type(error).__name__}; its text is withheld, it could hold personal data"
+    places = [f"  at {Path(frame.filename).name}:{frame.lineno} in {frame.name}" for frame in frames]
+    return "\n".join([told, *places])

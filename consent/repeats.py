@@ -16,7 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from consent.clock import micros, now_utc
-from consent.database import open_sqlite, run, transaction
+from consent.database import open_or_make, run, transaction
 from consent.errors import BadInput, Conflict
 from consent.sealing import token
 
@@ -48,10 +48,7 @@ class Repeats:
         """
         self._key = key
         self._clock = clock
-        path.touch(mode=0o600)
-        self._engine = open_sqlite(path)
-        with transaction(self._engine, _WHAT, write=True) as connection:
-            _metadata.create_all(connection)
+        self._engine = open_or_make(path, _metadata, _WHAT)
 
     def close(self) -> None:
         """Let go of the file."""

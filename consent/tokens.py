@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from consent.clock import format_instant, instant, micros, now_utc
-from consent.database import open_sqlite, run, transaction
+from consent.database import open_or_make, run, transaction
 from consent.errors import BadInput, Conflict
 from consent.sealing import require_token, token
 
@@ -86,10 +86,7 @@ class Tokens:
         """
         self._key = key
         self._clock = clock
-        path.touch(mode=0o600)
-        self._engine = open_sqlite(path)
-        with transaction(self._engine, _WHAT, write=True) as connection:
-            _metadata.create_all(connection)
+        self._engine = open_or_make(path, _metadata, _WHAT)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -134,6 +131,11 @@ class Tokens:
             return None
         found = self._read(rows[0])
         return found if found.is_good(self._clock()) else None
+
+    def find_bearer(self, header: str | None) -> Token | None:
+        """The token of an ``Authorization`` header, as `find`. Source: RFC 6750 section 2.1."""
+        scheme, _, secret = (header or "").partition(" ")
+        return self.find(secret.strip()) if scheme.lower() == "bearer" else None
 
     def all(self) -> list[Token]:
         """Every token there is or was, by name."""

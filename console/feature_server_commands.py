@@ -42,16 +42,12 @@ def serve_offline(
       assent serve-offline --purpose model_training --host features.example --tls-cert s.pem --tls-key s.key
     """
     opened, certificate = _prepared(home, purpose, host, tls_cert, tls_key)
-    from feature_repo.stores.boundary import serve_offline as serve
+    from feature_repo.stores import boundary
 
-    serve(
-        opened,
-        purpose,
-        host=host,
-        port=port,
-        certificate=certificate,
-        on_ready=lambda at: _say_ready(f"grpc+tls://{host}:{at}", purpose, certificate, json=json),
-    )
+    def ready(at: int) -> None:
+        _say_ready(f"grpc+tls://{host}:{at}", purpose, certificate, json=json)
+
+    boundary.serve_offline(opened, purpose, boundary.Listening(host, port, certificate, ready))
 
 
 def serve_online(
@@ -72,16 +68,12 @@ def serve_online(
     Example: assent serve-online --purpose credit_scoring
     """
     opened, certificate = _prepared(home, purpose, host, tls_cert, tls_key)
-    from feature_repo.stores.boundary import serve_online as serve
+    from feature_repo.stores import boundary
 
-    serve(
-        opened,
-        purpose,
-        host=host,
-        port=port,
-        certificate=certificate,
-        on_ready=lambda at: _say_ready(f"https://{host}:{at}", purpose, certificate, json=json),
-    )
+    def ready(at: int) -> None:
+        _say_ready(f"https://{host}:{at}", purpose, certificate, json=json)
+
+    boundary.serve_online(opened, purpose, boundary.Listening(host, port, certificate, ready))
 
 
 def client_config(

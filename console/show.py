@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +30,7 @@ from consent.errors import (
     Gap,
     IllegalTransition,
     Unavailable,
+    told_without_text,
 )
 
 #: The one table of exit codes. 1 is an error nobody foresaw.
@@ -94,13 +93,8 @@ def say_usage(message: str) -> None:
 
 
 def say_unforeseen(error: BaseException) -> None:
-    """Where an unforeseen error arose. Its message is withheld: libraries quote cell values in theirs."""
-    sys.stderr.write(
-        f"assent: unforeseen {type(error).__name__}; its text is withheld, it could hold personal data\n"
-    )
-    for frame in traceback.extract_tb(error.__traceback__)[-6:]:
-        sys.stderr.write(f"  at {Path(frame.filename).name}:{frame.lineno} in {frame.name}\n")
-    sys.stderr.write("  Please report these lines.\n")
+    """Where an unforeseen error arose, on stderr; never its text."""
+    sys.stderr.write(f"assent: {told_without_text(error)}\n  Please report these lines.\n")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from consent.errors import AssentError, BadInput, Denied, Unavailable
 from consent.home import Home
 from consent.tokens import Role, Token
 from console.api.problems import problem
+from console.last_door import answering
 from console.show import say_unforeseen
 
 #: Longest body; a consent with everything in it has about 2 kB.
@@ -42,20 +43,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
-
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._admit(scope, receive, noting)
-        except Exception as error:
-            if begun:  # half an answer: the connection ends
-                say_unforeseen(error)
-                return
-            await _answer(error)(scope, receive, send)
+        await answering(self._admit, scope, receive, send, _answer)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = Request(scope).url.path.removeprefix(scope.get("root_path", ""))
@@ -74,8 +62,7 @@ def _require_caller(home: Home, path: str, headers: Headers) -> Token:
     Raises:
         Denied: the caller has no good token, or none of a role that may.
     """
-    scheme, _, secret = headers.get("authorization", "").partition(" ")
-    found = home.tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
+    found = home.tokens.find_bearer(headers.get("authorization"))
     if found is None:
         raise Denied(
             "there is no token, or none that is good",

@@ -7,10 +7,11 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consent.callers import calling_as
+from console.last_door import answering
 from console.show import say_unforeseen
 from console.web.sessions import Session
 
@@ -37,19 +38,12 @@ class LastDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 500 where the rest of the application has raised."""
-        begun = False
 
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noting)
-        except Exception as error:
+        def answer(error: Exception) -> Response | None:
             say_unforeseen(error)
-            if scope["type"] == "http" and not begun:
-                await PlainTextResponse("Something went wrong.", 500)(scope, receive, send)
+            return PlainTextResponse("Something went wrong.", 500) if scope["type"] == "http" else None
+
+        await answering(self._app, scope, receive, send, answer)
 
 
 class SafeHeaders:

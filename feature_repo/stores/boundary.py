@@ -9,18 +9,21 @@ from __future__ import annotations
 import ast
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.flight as flight
-from feast import FeatureStore
+from feast import FeatureStore, offline_server
 from feast.offline_server import OfflineServer
 
 from consent.callers import calling_as
-from consent.errors import AssentError, Unavailable
+from consent.errors import AssentError, Unavailable, told_without_text
 from consent.home import Home
 from consent.tls import Certificate
 from consent.tokens import Role, Token
@@ -48,19 +51,26 @@ FETCH = "get_historical_features"
 MOST_WAITING = 64
 #: Feast lets whoever knows its value pass without a token.
 _BACK_DOOR = "INTRA_COMMUNICATION_BASE64"
+_NO_TOKEN = "a valid token is needed"  # noqa: S105
 
 
-def require_token(home: Home, header: str | None) -> Token:
-    """The token of an ``Authorization`` header.
+@dataclass(frozen=True)
+class Listening:
+    """Where a server listens.
 
-    Raises:
-        PermissionError: there is none that is good.
+    Attributes:
+        port: 0: any that is free.
+        on_ready: called with the port.
     """
-    kind, _, secret = (header or "").partition(" ")
-    found = home.tokens.find(secret.strip()) if kind.lower() == "bearer" else None
-    if found is None:
-        raise PermissionError("a valid token is needed")
-    return found
+
+    host: str
+    port: int
+    certificate: Certificate
+    on_ready: Callable[[int], None]
+
+
+def _say_unforeseen(error: Exception) -> None:
+    sys.stderr.write(f"assent: {told_without_text(error)}\n")
 
 
 # ------------------------------------------------------------------------------------------- Flight
@@ -78,11 +88,11 @@ class _Doorman(flight.ServerMiddlewareFactory):
             value for name, values in headers.items() if name.lower() == "authorization" for value in values
         ]
         try:
-            found = require_token(self._home, given[0] if len(given) == 1 else None)
-        except PermissionError as refused:
-            raise flight.FlightUnauthenticatedError(str(refused)) from None
+            found = self._home.tokens.find_bearer(given[0] if len(given) == 1 else None)
         except AssentError as error:
             raise flight.FlightUnavailableError(error.message) from None
+        if found is None:
+            raise flight.FlightUnauthenticatedError(_NO_TOKEN)
         if found.role is not Role.MODELER:
             raise flight.FlightUnauthorizedError(f"the role {found.role} may not fetch training sets")
         return _Known(found)
@@ -156,7 +166,7 @@ class ConsentFlightServer(OfflineServer):
 def _known(context: Any) -> Iterator[None]:
     known = context.get_middleware("auth")
     if not isinstance(known, _Known):
-        raise flight.FlightUnauthenticatedError("a valid token is needed")
+        raise flight.FlightUnauthenticatedError(_NO_TOKEN)
     with calling_as(known.caller):
         yield
 
@@ -171,6 +181,7 @@ def _told() -> Iterator[None]:
     except AssentError as error:
         raise flight.FlightServerError(f"{error.message}. {error.remedy}") from None
     except Exception as error:
+        _say_unforeseen(error)
         raise flight.FlightServerError(f"unforeseen {type(error).__name__}; its text is withheld") from None
 
 
@@ -189,35 +200,29 @@ def _require_fetch(descriptor: Any) -> None:
         )
 
 
-def serve_offline(
-    home: Home,
-    purpose: str,
-    *,
-    host: str,
-    port: int,
-    certificate: Certificate,
-    on_ready: Callable[[int], None],
-) -> None:
+def serve_offline(home: Home, purpose: str, listening: Listening) -> None:
     """Serve historical features for one purpose until the process is told to stop.
-
-    Args:
-        port: 0: any that is free.
-        on_ready: called with the port.
 
     Raises:
         Unavailable: the port cannot be had.
     """
     os.environ.pop(_BACK_DOOR, None)
-    store = setup.open_store(home, purpose)
-    pair = (certificate.cert.read_bytes(), certificate.key.read_bytes())
+    _silence(offline_server)
+    store, cert = setup.open_store(home, purpose), listening.certificate
+    pair = (cert.cert.read_bytes(), cert.key.read_bytes())
+    location = f"grpc+tls://{listening.host}:{listening.port}"
     try:
-        server = ConsentFlightServer(
-            home, store, f"grpc+tls://{host}:{port}", host=host, tls_certificates=[pair]
-        )
+        server = ConsentFlightServer(home, store, location, host=listening.host, tls_certificates=[pair])
     except (OSError, pa.ArrowException):
         raise _no_port() from None
-    on_ready(server.port)
+    listening.on_ready(server.port)
     server.serve()
+
+
+def _silence(module: Any) -> None:
+    """Feast's servers log and print each error with its text, which may quote a value. `_told` and `_Door` do not."""
+    module.logger.disabled = True
+    module.traceback = SimpleNamespace(print_exc=lambda: None, format_exc=lambda: "")
 
 
 def _no_port() -> Unavailable:
@@ -251,15 +256,20 @@ class _Door:
         if asked == HEALTH:
             return await self._app(scope, receive, send)
         try:
-            token = require_token(self._home, _authorization(scope))
-        except PermissionError as refused:
-            return await _answer(send, 401, str(refused))
+            token = self._home.tokens.find_bearer(_authorization(scope))
         except AssentError as error:
             return await _answer(send, 503, error.message)
+        if token is None:
+            return await _answer(send, 401, _NO_TOKEN)
         if token.role not in PATHS.get(asked, ()):
             return await _answer(send, 403, f"the role {token.role} may not do this here")
         with calling_as(f"token:{token.name}"):
-            return await self._app(scope, receive, send)
+            try:
+                await self._app(scope, receive, send)
+            except AssentError:
+                pass  # Feast has answered with its message, and raises it once more for the log
+            except Exception as error:
+                _say_unforeseen(error)
 
 
 def _authorization(scope: Scope) -> str | None:
@@ -276,20 +286,8 @@ async def _answer(send: Send, status: int, detail: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def serve_online(
-    home: Home,
-    purpose: str,
-    *,
-    host: str,
-    port: int,
-    certificate: Certificate,
-    on_ready: Callable[[int], None],
-) -> None:
+def serve_online(home: Home, purpose: str, listening: Listening) -> None:
     """Serve online features for one purpose until the process is told to stop.
-
-    Args:
-        port: 0: any that is free.
-        on_ready: called with the port.
 
     Raises:
         Unavailable: the port cannot be had.
@@ -297,24 +295,25 @@ def serve_online(
     import socket
 
     import uvicorn
+    from feast import feature_server
 
     config = uvicorn.Config(
         http_app(home, purpose),
-        ssl_certfile=str(certificate.cert),
-        ssl_keyfile=str(certificate.key),
+        ssl_certfile=str(listening.certificate.cert),
+        ssl_keyfile=str(listening.certificate.key),
         log_level="warning",
         access_log=False,
         server_header=False,
     )
+    _silence(feature_server)  # now, because the configuration has enabled every logger anew
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
     try:
-        listening = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
+        bound = socket.create_server((listening.host, listening.port), family=family)
     except OSError:
         raise _no_port() from None
-    with listening:
-        on_ready(listening.getsockname()[1])
-        uvicorn.Server(config).run(sockets=[listening])
+    with bound:
+        listening.on_ready(bound.getsockname()[1])
+        uvicorn.Server(config).run(sockets=[bound])
 
 
 # ------------------------------------------------------------------------------------------- clients

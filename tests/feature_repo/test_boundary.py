@@ -189,10 +189,12 @@ def command(api: str = FETCH, **more: Any) -> Any:
     return flight.FlightDescriptor.for_command(json.dumps(wanted))
 
 
-def sent(served: Served, token: str | None, descriptor: Any, *, trust: bool = True) -> Any:
+def sent(
+    served: Served, token: str | None, descriptor: Any, *, trust: bool = True, rows: pa.Table | None = None
+) -> Any:
     """A fetch, as Feast's client makes it."""
     there, options = connection(served, token, trust=trust)
-    rows = pa.table({"subject_key": ["a" * 32], "event_timestamp": pa.array([now_utc()])})
+    rows = rows or pa.table({"subject_key": ["a" * 32], "event_timestamp": pa.array([now_utc()])})
     writer, _ = there.do_put(descriptor, rows.schema, options)
     writer.write_table(rows)
     writer.close()
@@ -394,6 +396,28 @@ def test_a_recorder_pushes_and_a_modeler_reads(served: Served) -> None:
     )
     place = answer["metadata"]["feature_names"].index("spend_7d")
     assert (status, answer["results"][place]["values"]) == (200, [2.5, None])
+
+
+def test_what_goes_wrong_is_told_without_the_values(served: Served) -> None:
+    """In no server's log is a cell that was sent, or another's; where it went wrong is."""
+    lender = served.lender
+    view = lender.stores[PURPOSE].get_feature_view("spending_v1")
+    frame = lender.entities((lender.agrees(PURPOSE), -1)).assign(**{f.name: 2.5 for f in view.features})
+    frame["event_timestamp"] = frame["event_timestamp"].map(str)
+    good = frame.to_dict("list")
+    for change in ({"txn_count_30d": ["CANARY-1"]}, {"event_timestamp": ["CANARY-2"]}):
+        for path, name in (("/push", "push_source_name"), ("/write-to-online-store", "feature_view_name")):
+            view_name = "spending_v1_push" if path == "/push" else "spending_v1"
+            body = json.dumps({name: view_name, "df": good | change, "to": "online"}).encode()
+            assert asked(served, "POST", path, token=served.tokens[Role.RECORDER], body=body)[0] == 500
+    for cells in ({"event_timestamp": ["CANARY-3"]}, {"other": [{"CANARY-4": 1}]}, {"key": ["CANARY-5"]}):
+        rows = pa.table({"subject_key": ["CANARY-6"], "event_timestamp": pa.array([now_utc()])} | cells)
+        descriptor = command(feature_refs=["spending_v1:no_such"], number=str(cells))
+        with pytest.raises(flight.FlightError):
+            sent(served, served.tokens[Role.MODELER], descriptor, rows=rows)
+    logs = [(served.client.parent / f"{kind}.log").read_text() for kind in ("offline", "online")]
+    assert [line for log in logs for line in log.splitlines() if "CANARY" in line] == []
+    assert "unforeseen ValueError; its text is withheld" in logs[1]
 
 
 # ------------------------------------------------------------------------------------------- starting
