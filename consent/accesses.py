@@ -160,7 +160,6 @@ class AccessLog:
         self._anchor_path = anchor
         self._keys = keys
         self._clock = clock
-        self._mutex = threading.Lock()
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -168,6 +167,7 @@ class AccessLog:
         self._anchor = Anchor(self._anchor_path, self._signer.name)
         self._head_key = HeadKey(self._signer, _WHAT)
         self._process = os.getpid()
+        self._mutex = threading.Lock()
         self._edge = merkle.Frontier()
         self._whole = False
 
@@ -246,12 +246,12 @@ class AccessLog:
             "person": person,
             "about": json.dumps(dict(about or {}), sort_keys=True, ensure_ascii=False),
         }
+        self._leave_parent()
         with self._mutex, self._connection(write=True) as connection:
             head, edge = self._open(connection)
             at = max(micros(self._clock()), head.recorded_at)
-            _insert(connection, head.tree_size, at, row)
-            leaf = merkle.leaf_hash(next(_entries(connection, head.tree_size, head.tree_size + 1)))
-            insert_tiles(connection, edge.extend([leaf]))
+            committed = _insert(connection, head.tree_size, at, row)
+            insert_tiles(connection, edge.extend([merkle.leaf_hash(entry(at, committed))]))
             root = edge.root()
             write_head(connection, self._head_key.sealed(edge.tree_size, at, root))
         self._edge = edge
@@ -365,12 +365,15 @@ class AccessLog:
 
     # ------------------------------------------------------------------ the database
 
-    @contextmanager
-    def _connection(self, *, write: bool = False) -> Iterator[sa.Connection]:
+    def _leave_parent(self) -> None:
+        """In a forked process, let go of the other's connections and of a lock that nobody here would open again."""
         if os.getpid() != self._process:
             self._engine.dispose(close=False)
             self._begin_anew()
-            self._mutex = threading.Lock()
+
+    @contextmanager
+    def _connection(self, *, write: bool = False) -> Iterator[sa.Connection]:
+        self._leave_parent()
         if not require_same_file(self._engine):
             self._whole = False
         with begin(self._engine, _WHAT, write=write) as connection:
@@ -395,19 +398,13 @@ def _commitment(row: Mapping[str, Any], nonce: bytes) -> bytes:
     return hashlib.sha256(_DOMAIN + nonce + canonical_json(row)).digest()
 
 
-def _insert(connection: sa.Connection, leaf_index: int, at: int, row: Mapping[str, str]) -> None:
+def _insert(connection: sa.Connection, leaf_index: int, at: int, row: Mapping[str, str]) -> bytes:
+    """Add an entry; returns what is committed to."""
     nonce = secrets.token_bytes(NONCE_BYTES)
-    values = (leaf_index, at, _commitment(row, nonce), nonce, *(row[name] for name in _COMMITTED))
+    committed = _commitment(row, nonce)
+    values = (leaf_index, at, committed, nonce, *(row[name] for name in _COMMITTED))
     run(connection, f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * 9)})", values)  # noqa: S608
-
-
-def _entries(connection: sa.Connection, lo: int, hi: int) -> Iterator[bytes]:
-    rows = run(
-        connection,
-        "SELECT recorded_at, commitment FROM event WHERE leaf_index >= ? AND leaf_index < ? ORDER BY leaf_index",
-        (lo, hi),
-    )
-    return (entry(at, bytes(committed)) for at, committed in rows)
+    return committed
 
 
 def _rows(connection: sa.Connection, size: int) -> Iterator[Sequence[Any]]:

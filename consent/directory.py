@@ -94,6 +94,21 @@ class Directory:
         with transaction(self._engine, _WHAT) as connection:
             return self._find(connection, lookups)
 
+    def require(self, subject_id: str) -> str:
+        """The subject key of a customer number, which is not repeated.
+
+        Raises:
+            BadInput: nothing is on record about this person.
+        """
+        (key,) = self.find([subject_id])
+        if key is None:
+            raise BadInput(
+                "nothing is on record about this person",
+                remedy="Check the customer number.",
+                code="UNKNOWN_SUBJECT",
+            )
+        return key
+
     def find_or_create(self, subject_ids: Sequence[str]) -> list[str]:
         """Like `find`, but people met for the first time get a random key."""
         lookups = [self._lookup(s) for s in subject_ids]

@@ -16,7 +16,6 @@ from console.options import (
     looked,
     open_home,
     optional_instant,
-    require_subject,
 )
 from console.proof_commands import read_file, write_out
 from console.show import progress_bar, say, say_json, say_table
@@ -46,7 +45,7 @@ def list_accesses(
       assent accesses list --subject C-1042
     """
     opened = open_home(home)
-    key = None if subject is None else require_subject(opened, subject)
+    key = None if subject is None else opened.directory.require(subject)
     if key is not None:
         looked(opened, key, "accesses list")
     found = opened.accesses.entries(

@@ -26,7 +26,6 @@ from console.options import (
     looked,
     open_home,
     optional_instant,
-    require_subject,
 )
 from console.show import progress_bar, say, say_json, say_table
 
@@ -225,7 +224,7 @@ def show(subject: Subject, home: HomeOption = DEFAULT_HOME, json: JsonOption = F
     Example: assent consent show C-1042
     """
     opened = open_home(home)
-    key = require_subject(opened, subject)
+    key = opened.directory.require(subject)
     looked(opened, key, "consent show")
     history = opened.ledger.history(key)
     matrix = _matrix(opened.ledger.facts(key), opened.ledger.now())

@@ -16,7 +16,7 @@ from consent.errors import Unavailable
 from consent.exchange.controller import require_controller
 from consent.exchange.record_export import all_records, receipt_of
 from consent.files import move_into_place, partial_path
-from console.options import DEFAULT_HOME, HomeOption, JsonOption, looked, open_home, require_subject
+from console.options import DEFAULT_HOME, HomeOption, JsonOption, looked, open_home
 from console.show import progress_bar, say, say_json
 
 Out = Annotated[Path | None, typer.Option("--out", help="Write it here instead of to the screen.")]
@@ -41,7 +41,7 @@ def receipt(
     """
     opened = open_home(home)
     controller = require_controller(opened.settings.controller)
-    key = require_subject(opened, subject)
+    key = opened.directory.require(subject)
     looked(opened, key, "consent receipt")
     document = receipt_of(opened, controller, key, source=source, purpose=purpose, grant_id=grant)
     if out is None:

@@ -11,7 +11,6 @@ import typer
 from consent.accesses import AccessKind
 from consent.callers import current_caller
 from consent.clock import parse_instant
-from consent.errors import BadInput
 from consent.home import Home
 
 DEFAULT_HOME = Path(".assent")
@@ -28,22 +27,6 @@ SubjectColumn = Annotated[
 def open_home(path: Path) -> Home:
     """The home a command works on."""
     return Home.open(path)
-
-
-def require_subject(home: Home, number: str) -> str:
-    """The subject key of a customer number, which is not repeated.
-
-    Raises:
-        BadInput: nothing is on record about this person.
-    """
-    key = home.directory.find([number])[0]
-    if key is None:
-        raise BadInput(
-            "nothing is on record about this person",
-            remedy="Check the customer number.",
-            code="UNKNOWN_SUBJECT",
-        )
-    return key
 
 
 def looked(home: Home, subject_key: str, command: str) -> None:

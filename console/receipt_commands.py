@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consent.clock import format_instant
-from console.options import DEFAULT_HOME, HomeOption, JsonOption, looked, open_home, require_subject
+from console.options import DEFAULT_HOME, HomeOption, JsonOption, looked, open_home
 from console.show import say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def of(
     from feature_repo.stores.receipts import receipts_with
 
     opened = open_home(home)
-    key = require_subject(opened, subject)
+    key = opened.directory.require(subject)
     looked(opened, key, "receipt of")
     receipts = receipts_with(opened, [key])[key]
     models = models_with(opened, [r.receipt_id for r in receipts])

@@ -21,7 +21,6 @@ from console.options import (
     JsonOption,
     open_home,
     optional_instant,
-    require_subject,
 )
 from console.show import progress_bar, say, say_json, say_table
 
@@ -100,7 +99,7 @@ def report(
     from reports.query import Query
 
     query = Query(
-        None if subject is None else require_subject(opened, subject),
+        None if subject is None else opened.directory.require(subject),
         source,
         purpose,
         optional_instant(since, "--from"),

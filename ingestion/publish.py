@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -40,7 +41,7 @@ from ingestion.tables import (
     read_versions,
     require_same_definition,
 )
-from ingestion.vault import read_batches, read_store
+from ingestion.vault import read_batch, read_batches
 
 #: Called with (what is being done, steps done, steps in all).
 Progress = Callable[[str, int, int], None]
@@ -222,8 +223,9 @@ class _Job:
     def _stored(self, people: pa.Array) -> pa.Table:
         """All their records."""
         schema = _event_schema(self._source)
-        stored = read_store(self._home, "vault", self._source.name, subjects=people.to_pylist())
-        tables = [t.select(schema.names).cast(schema) for t in stored]
+        subjects = people.to_pylist()
+        stored = (read_batch(self._home, "vault", batch, subjects=subjects) for batch in self._batches)
+        tables = [t.select(schema.names).cast(schema) for t in chain.from_iterable(stored)]
         return pa.concat_tables(tables) if tables else schema.empty_table()
 
     def _allowed(self, events: pa.Table, timeline: Timeline, at: datetime) -> pa.ChunkedArray:

@@ -69,22 +69,27 @@ def keep_run(home: Home, kind: Kind, document: dict[str, Any]) -> None:
 
 
 def newest_runs(
-    home: Home, kinds: Collection[Kind] = KINDS, *, since: datetime | None = None
+    home: Home, kinds: Collection[Kind] = KINDS, *, since: datetime | None = None, before: str = ""
 ) -> Iterator[Run]:
     """The jobs that ended, the newest first, one in memory at a time.
+
+    Args:
+        before: only those whose name comes before this one, to turn the page.
 
     Raises:
         EvidenceError: a report is not one that a job writes.
     """
     paths = [(path, kind) for kind in kinds for path in _place(home, kind).glob("*.json")]
-    for path, kind in sorted(paths, key=lambda found: found[0].name, reverse=True):
+    for path, kind in sorted(paths, key=lambda found: found[0].stem, reverse=True):
+        if before and path.stem >= before:
+            continue
         run = _read(path, kind)
         if since is not None and run.started_at < since:
             return
         yield run
 
 
-def find_run(home: Home, run_id: str) -> Run:
+def find_run(home: Home, run_id: str, kinds: Collection[Kind] = KINDS) -> Run:
     """The job of that name.
 
     Raises:
@@ -92,7 +97,7 @@ def find_run(home: Home, run_id: str) -> Run:
         EvidenceError: its report is not one that a job writes.
     """
     if re.fullmatch("[0-9A-Za-z-]+", run_id):
-        for kind in KINDS:
+        for kind in kinds:
             path = _place(home, kind) / f"{run_id}.json"
             if path.exists():
                 return _read(path, kind)

@@ -125,18 +125,16 @@ def find_person(home: Home, subject_id: str) -> str:
         BadInput: nothing is on record about this person.
         Denied: the person is erased.
     """
-    subject_key = home.directory.find([subject_id])[0]
-    if subject_key is not None:
-        return subject_key
-    tombstone = next(iter(home.directory.tombstones([subject_id]).values()), None)
-    if tombstone is not None:
-        raise Denied(
-            f"everything about this person was erased; certificate {tombstone.erasure_id}",
-            remedy=f"Send the certificate: `assent certificate show {tombstone.erasure_id[:12]}`.",
-            code="ERASED",
-        )
-    raise BadInput(
-        "nothing is on record about this person", remedy="Check the customer number.", code="UNKNOWN_SUBJECT"
+    try:
+        return home.directory.require(subject_id)
+    except BadInput:
+        tombstone = home.directory.tombstones([subject_id]).get(subject_id)
+        if tombstone is None:
+            raise
+    raise Denied(
+        f"everything about this person was erased; certificate {tombstone.erasure_id}",
+        remedy=f"Send the certificate: `assent certificate show {tombstone.erasure_id[:12]}`.",
+        code="ERASED",
     )
 
 

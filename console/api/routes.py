@@ -21,7 +21,7 @@ from console.api import bodies
 from console.api.calls import Call, calling
 from console.api.problems import RESPONSES
 from console.api.strict_json import StrictRoute
-from console.options import optional_instant, require_subject
+from console.options import optional_instant
 
 Key = Annotated[
     str | None,
@@ -119,7 +119,7 @@ def receipt(
     """A copy of the consent record for the person: ISO/IEC TS 27560 fields in W3C DPV JSON-LD."""
     with calling(request) as call:
         controller = require_controller(call.home.settings.controller)
-        subject_key = require_subject(call.home, wanted.subject_id)
+        subject_key = call.home.directory.require(wanted.subject_id)
         call.look(AccessKind.LOOKED, subject_key, wanted.purpose)
         document = receipt_of(
             call.home,
@@ -172,7 +172,7 @@ def _withdraw(call: Call, withdrawal: bodies.Withdrawal, name: str | None) -> di
 
 def _in_force(call: Call, withdrawal: bodies.Withdrawal) -> bool:
     """Whether anything of what was to be withdrawn may be used all the same."""
-    facts, now = call.home.ledger.facts_now(require_subject(call.home, withdrawal.subject_id))
+    facts, now = call.home.ledger.facts_now(call.home.directory.require(withdrawal.subject_id))
     return any(
         decide(facts, source, purpose, data_at=None, as_of=now).allowed
         for source in SOURCES

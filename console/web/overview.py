@@ -13,7 +13,7 @@ from console.web.access import require_access
 from console.web.desk import AtDesk, Desk
 from console.web.drawings import draw_columns, draw_curve
 from console.web.figures import Counted
-from console.web.records import newest_runs
+from console.web.records import newest_loads
 
 router = APIRouter(dependencies=[Depends(require_access)])
 
@@ -30,7 +30,7 @@ def show(desk: AtDesk) -> Response:
     return desk.render(
         "overview.html",
         head=head,
-        runs=newest_runs(home, limit=_RUNS),
+        runs=newest_loads(home, limit=_RUNS),
         audit=desk.request.app.state.audit.state(),
         accesses=home.accesses.count(AccessQuery()) if desk.may("accesses") else None,
         **_figures(desk),

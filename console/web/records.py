@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from consent.accesses import AccessKind, AccessQuery
 from consent.catalog import SOURCES
 from consent.clock import now_utc, parse_instant
 from consent.decide import holds
-from consent.errors import BadInput, EvidenceError, Unavailable
+from consent.errors import BadInput, Unavailable
 from consent.evidence.certificate import verify_certificate
 from consent.figures import held_people, open_requests
 from consent.home import Home
@@ -23,6 +23,7 @@ from console.web.access import require_access
 from console.web.desk import AtDesk, Desk, From
 from console.web.drawings import share_of
 from console.web.person import download
+from ingestion.runs import Kind, Run, find_run, newest_runs
 from reports.catalog import make_report
 from reports.query import Query
 from reports.register import a_month_after
@@ -30,47 +31,41 @@ from reports.register import a_month_after
 router = APIRouter(dependencies=[Depends(require_access)])
 
 PAGE = 25
+_LOADS: tuple[Kind, ...] = ("ingest",)
 _NAME = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 # ------------------------------------------------------------------------------------------- runs
 
 
-def newest_runs(home: Home, *, limit: int, before: str = "") -> list[dict[str, Any]]:
+def newest_loads(home: Home, *, limit: int, before: str = "") -> list[dict[str, Any]]:
     """The newest reports of ingestion jobs; only these are read.
 
     Args:
         before: only runs whose name comes before this one.
     """
-    names = sorted((p.name for p in home.path("runs").glob("*.json")), reverse=True)
-    wanted = [name for name in names if not before or name < f"{before}.json"]
-    return [_run(home.path("runs", name)) for name in wanted[:limit]]
+    return [_load(run) for run in islice(newest_runs(home, _LOADS, before=before), limit)]
 
 
-def _run(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_bytes())
-        return document | {"started": parse_instant(document["started_at"])}
-    except OSError:
-        raise Unavailable("a run's report cannot be read", remedy="Restore it from a copy.") from None
-    except (ValueError, KeyError, TypeError):
-        raise EvidenceError("a run's report is damaged", remedy="Restore it from a copy.") from None
+def _load(run: Run) -> dict[str, Any]:
+    return run.document | {"started": run.started_at}
 
 
 @router.get("/runs", name="runs")
 def runs(desk: AtDesk, before: str = "") -> Response:
     """Ingestion jobs, newest first."""
-    found = newest_runs(desk.home, limit=PAGE + 1, before=before)
+    found = newest_loads(desk.home, limit=PAGE + 1, before=before)
     return desk.render("runs.html", runs=found[:PAGE], more=len(found) > PAGE)
 
 
 @router.get("/runs/{name}", name="run")
 def run(desk: AtDesk, name: str) -> Response:
     """One job: what became of every file, by reason and by rule."""
-    path = desk.home.path("runs", f"{_named(name)}.json")
-    if not path.exists():
-        raise _missing()
-    return desk.render("run.html", run=_run(path))
+    try:
+        found = find_run(desk.home, _named(name), _LOADS)
+    except BadInput:
+        raise _missing() from None
+    return desk.render("run.html", run=_load(found))
 
 
 @router.get("/quarantine", name="quarantine")

@@ -129,7 +129,7 @@ def explain(wanted: Wanted, receipt: Receipt) -> Explanation:
     Raises:
         Unavailable, EvidenceError, BadInput: as `historical.fetch`.
     """
-    execution, counted = Execution.of(wanted, receipt), []
+    execution, counted = Execution(wanted, at=receipt), []
     for chunk in wanted.chunks():
         month = pc.floor_temporal(chunk.at, unit="month").cast(pa.date32())
         for seen in execution.look(chunk):

@@ -209,28 +209,25 @@ def stream(wanted: Wanted) -> tuple[Iterator[pa.Table], Receipt]:
 
 
 class Execution:
-    """One execution: the tables as they were when it began, and the counts for its receipt."""
+    """One execution: the tables as they were when it began, and the counts for its receipt.
 
-    def __init__(self, wanted: Wanted) -> None:
+    Args:
+        at: a receipt; the execution then stands where the one of this receipt stood: its tables, its ledger entries,
+            its instant.
+    """
+
+    def __init__(self, wanted: Wanted, *, at: Receipt | None = None) -> None:
         self._wanted = wanted
         self._home = wanted.store.open_home()
-        self._versions = _versions(self._home, wanted)
-        self._timeline, self._checkpoint = _read_ledger(self._home)
+        self._versions = _versions(self._home, wanted, at or wanted.reproduced)
+        timeline, self._checkpoint = _read_ledger(self._home)
+        self._timeline = timeline if at is None else timeline.of_size(at.ledger_size)
         # The clock after the ledger: a withdrawal on record is then never in the future.
-        self._now = self._home.ledger.now()
+        self._now = self._home.ledger.now() if at is None else at.created_at
         self._rows = 0
         self._outcomes = [ViewOutcome(view.name, view.source, 0, 0, {}) for view in wanted.views]
         self._people: pa.StringArray = pa.array([], pa.string())
         self._rows_hash = RowsHash(wanted.entity_columns)
-
-    @classmethod
-    def of(cls, wanted: Wanted, receipt: Receipt) -> Execution:
-        """An execution that stands where the one of a receipt stood: its tables, its ledger, its instant."""
-        execution = cls(replace(wanted, reproduced=receipt))
-        execution._wanted = wanted
-        execution._timeline = execution._timeline.of_size(receipt.ledger_size)
-        execution._now = receipt.created_at
-        return execution
 
     def look(self, chunk: Chunk) -> list[Seen]:
         """What consent says to some entity rows, without reading a feature; counted nowhere."""
@@ -398,21 +395,21 @@ class Seen:
         return ViewOutcome(self.view.name, self.view.source, given, no_data, masked)
 
 
-def _versions(home: Home, wanted: Wanted) -> dict[str, Version]:
-    """The data versions to read: the newest, or those of the receipt that is to be reproduced.
+def _versions(home: Home, wanted: Wanted, receipt: Receipt | None) -> dict[str, Version]:
+    """The data versions to read: those of a receipt; else those asked for, or the newest.
 
     Raises:
         Gap, Unavailable: one is not there.
         EvidenceError: its definition is not the one of the receipt.
     """
     tables = [view.table for view in wanted.views]
-    if wanted.reproduced is None:
+    if receipt is None:
         pinned = wanted.data_versions
         return {
             table: read_version(home, table, pinned[table]) if table in pinned else read_current(home, table)
             for table in tables
         }
-    used = {u.table: u for u in wanted.reproduced.tables}
+    used = {u.table: u for u in receipt.tables}
     versions = {table: read_version(home, table, used[table].version) for table in tables}
     for table, version in versions.items():
         if version.definition_hash != used[table].definition_hash:

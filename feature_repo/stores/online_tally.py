@@ -34,6 +34,9 @@ class Tally:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._begin()
+
+    def _begin(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._counts: dict[_Who, Counter[_What]] = {}
@@ -46,7 +49,7 @@ class Tally:
             Unavailable, EvidenceError: the access log cannot be written.
         """
         if os.getpid() != self._process:  # what was read before the fork is the other process's to tell
-            self.__init__(self._home)  # type: ignore[misc]
+            self._begin()
         with self._lock:
             counts = self._counts.setdefault((current_caller(), purpose), Counter())
             counts[view, "asked"] += asked

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -147,6 +149,19 @@ def test_a_tree_of_several_tiles_goes_on_in_another_process(home: Home) -> None:
     again = Home.open(home.root).accesses
     again.record(AccessKind.ACTED, caller="y")
     assert again.audit() == home.accesses.audit() == 606
+
+
+def test_a_process_forked_while_another_thread_writes_can_write(home: Home) -> None:
+    """The lock that it was born with is nobody's to open."""
+    assert home.accesses.size() == 5
+    with home.accesses._mutex:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            home.accesses.record(AccessKind.ACTED, caller="a child")
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert home.accesses.entries(limit=1)[0].caller == "a child"
 
 
 # ------------------------------------------------------------------------------------------- evidence

@@ -216,8 +216,8 @@ def test_customer_numbers_are_not_tried_out(opened: Console) -> None:
     "hostile",
     [
         "' OR 1=1 --",
-        "{{7*7}}",
-        "${7*7}<%= 7*7 %>",
+        "{{7777*7777}}",
+        "${7777*7777}<%= 7777*7777 %>",
         "<script>alert(1)</script>",
         "../../../../etc/passwd",
         "a\r\nSet-Cookie: x=1",
@@ -235,7 +235,7 @@ def test_hostile_customer_numbers(opened: Console, hostile: str) -> None:
     answer = send(client, "/person", number=hostile)
     assert 400 <= answer.status_code < 500
     assert not hostile.strip() or hostile not in answer.text
-    assert "49" not in re.sub(r"\d{3,}", "", answer.text.split("<main")[1])
+    assert "60481729" not in answer.text.split("<main")[1]
     assert opened.home.ledger.size() == 1
     assert opened.home.directory.find([hostile]) == [None]
 
